@@ -61,9 +61,7 @@ class Tenant(Credential):
         """Empty the record, whatever is in it, and forget the token."""
 
         async def work(world: World) -> LoggedOut:
-            found = await removal.delete(world, self._launcher.request(), self._launcher.there)
-            self._memory.forget()
-            return found
+            return await removal.delete(world, self._launcher.request(), self._launcher.there, self._memory.forget)
 
         return self._launcher.run_command(work, None, moves=False, asks=False)
 
