@@ -55,6 +55,11 @@ class Admission:
             await self._waits_while_it_is_left_alone()
         return waited
 
+    @property
+    def has_a_turn(self) -> bool:
+        """Whether it has, or waits for, a turn at the host."""
+        return self._place is not None
+
     async def take_turn(self) -> None:
         """Wait for a turn at the host, also where its token endpoint is left alone: for a revocation."""
         await self._waits_for_its_turn()

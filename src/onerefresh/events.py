@@ -7,11 +7,10 @@ lines of one kind about one host are limited there: a kind may come for thousand
 from __future__ import annotations
 
 import enum
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from onerefresh.limited_log import Topic, log, log_exception, log_limited
+from onerefresh.limited_log import Topic, is_interrupt, log, log_exception, log_limited
 from onerefresh.real_time import CLOCKS
 from onerefresh.this_process import this_process
 
@@ -171,8 +170,8 @@ def publish(event: Event) -> None:
         except GeneratorExit:  # a forked child drops its copy of a thread
             raise
         except BaseException as error:  # a hook that fails must not cost a token, nor leave a claim behind
-            if not isinstance(error, Exception) and threading.get_ident() == threading.main_thread().ident:
-                raise  # Ctrl-C, or what another signal's handler raises
+            if is_interrupt(error):
+                raise
             log_exception("a hook for onerefresh events failed")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from onerefresh.log_limit import LogLimit
@@ -14,7 +15,7 @@ from onerefresh.log_limit import LogLimit
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["Topic", "log", "log_exception", "log_limited"]
+__all__ = ["Topic", "is_interrupt", "log", "log_exception", "log_limited"]
 
 
 class Topic(NamedTuple):
@@ -42,12 +43,13 @@ def _logger() -> logging.Logger:
 
 
 _limit: LogLimit[Topic] = LogLimit()
+_failures: LogLimit[str] = LogLimit()
 
 
 def log(level: int, text: object) -> None:
     """Log a line that is not limited."""
     _log_numbers(_limit.left_out())
-    _logger().log(level, "%s", text)
+    _write(level, "%s", text)
 
 
 def log_limited(topic: Topic, text: object, *, traceback: bool = False) -> None:
@@ -55,10 +57,10 @@ def log_limited(topic: Topic, text: object, *, traceback: bool = False) -> None:
     decision = _limit.decide(topic)
     _log_numbers(decision.left_out)
     if decision.is_logged:
-        _logger().log(topic.level, "%s", text, exc_info=traceback)
+        _write(topic.level, "%s", text, traceback=traceback)
     if decision.is_last:
         message = "further lines %s are left out of this log for up to %.0f s, and counted"
-        _logger().log(topic.level, message, topic, _limit.span)
+        _write(topic.level, message, topic, _limit.span)
 
 
 def log_exception(what: str) -> None:
@@ -72,4 +74,22 @@ def log_exception(what: str) -> None:
 def _log_numbers(left_out: tuple[tuple[Topic, int], ...]) -> None:
     for topic, count in left_out:
         lines, were = ("line", "was") if count == 1 else ("lines", "were")
-        _logger().log(topic.level, "%d %s %s %s left out of this log", count, lines, topic, were)
+        _write(topic.level, "%d %s %s %s left out of this log", count, lines, topic, were)
+
+
+def _write(level: int, message: str, *values: object, traceback: bool = False) -> None:
+    """Write a line. Handlers and filters of the host that raise must not cost a token, nor leave a claim behind."""
+    try:
+        _logger().log(level, message, *values, exc_info=traceback or None)
+    except GeneratorExit:  # a forked child drops its copy of a thread
+        raise
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        if _failures.decide(type(error).__name__).is_logged:
+            threading.excepthook(threading.ExceptHookArgs([*sys.exc_info(), threading.current_thread()]))
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, or what another signal's handler raises: neither comes on other threads."""
+    return not isinstance(error, Exception) and threading.get_ident() == threading.main_thread().ident

@@ -6,6 +6,7 @@ There is no lock here, because a line may be logged anywhere: each step is one c
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
@@ -50,6 +51,7 @@ class LogLimit(Generic[Topic]):
     def __init__(self, most: int = MOST, span: float = SPAN, clock: Callable[[], float] = monotonic) -> None:
         self.most, self.span, self._clock = most, span, clock
         self._spans: dict[Topic, _Span] = {}  # the first ends first
+        self._look_at = -math.inf  # no span ends before, so that a line does not look at all of them
 
     def decide(self, topic: Topic) -> Decision[Topic]:
         """What to do with one more line about `topic`."""
@@ -59,17 +61,22 @@ class LogLimit(Generic[Topic]):
 
     def left_out(self) -> tuple[tuple[Topic, int], ...]:
         """The topics of which lines were left out until now, each with their number. Each is given once."""
-        now, found = self._clock(), []
+        now, found = self._clock(), list[tuple[Topic, int]]()
+        if now < self._look_at:
+            return ()
+        look_at = now + self.span  # one that another thread begins meanwhile ends no earlier
         for topic, span in list(self._spans.items()):
             if now < span.ends_at:
+                look_at = span.ends_at
                 break
             if self._spans.pop(topic, None) is not span:
                 continue  # another thread has ended it
             left_out = next(span.numbers) - 1 - self.most
             if left_out > 0:
                 found.append((topic, left_out))
+        self._look_at = look_at
         return tuple(found)
 
     def clear(self) -> None:
         """Forget all lines."""
-        self._spans = {}
+        self._spans, self._look_at = {}, -math.inf

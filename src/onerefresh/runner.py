@@ -240,11 +240,15 @@ class Runner(World):
     async def _revoke(self, token: Token) -> str | None:
         if not self._code.can_revoke:
             return None
+        had_a_turn = self._admission.has_a_turn
         try:
             await self._admission.take_turn()
+            return await self._code.revoke(token)
         except errors.CredentialClosed as error:
             return error.message  # the logout itself is done
-        return await self._code.revoke(token)
+        finally:
+            if self._admission.has_a_turn and not had_a_turn:
+                self._admission.leave()  # work in the background has no end that leaves it
 
     def _at(self, phase: str) -> None:
         if phase:

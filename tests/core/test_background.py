@@ -21,6 +21,7 @@ from onerefresh.credential.registry import known_of
 from onerefresh.credential.run import CredentialRun
 from onerefresh.events import Kind
 from onerefresh.flight import Flight
+from onerefresh.host_limiter import HostLimiter
 from onerefresh.renewal import recovery
 from onerefresh.runner import Runner
 from onerefresh.stores.memory import MemoryStore
@@ -250,3 +251,27 @@ def test_the_runner_stops_at_a_sleep_and_goes_on_after_it() -> None:
     coroutine = rest()
     assert (runner.run_until_it_sleeps(coroutine), seen) == (7.0, [None])
     assert (runner.run_until_it_sleeps(coroutine), seen) == (None, [None, None])
+
+
+class RevokesAtAHost(Refresher):
+    host = "auth.example:443"
+
+    def revoke(self, token: Token) -> None:
+        assert token.generation == 1
+
+
+def test_a_revocation_in_the_background_leaves_its_turn_at_the_host() -> None:
+    """The renewal has ended before. So nobody left the turn, and in the end the host had none for its tenants."""
+
+    async def rest() -> None:
+        assert await runner.revoke(Token(access_token="a", refresh_token="r", generation=1)) == ""
+        await runner.sleep(7.0)
+
+    turns, refresher = HostLimiter(1), RevokesAtAHost()
+    credential = Credential("acme", refresher)
+    run = CredentialRun(credential._memory, credential._options, None, Flight[Any]())
+    runner = Runner("acme", MemoryStore(), run, Functions(refresher), turns=turns)
+    coroutine = rest()
+    assert runner.run_until_it_sleeps(coroutine) == 7.0
+    assert turns.queue(refresher.host, tenant="globex").is_granted
+    assert runner.run_until_it_sleeps(coroutine) is None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.core.calls import Refresher, first_token, listening
 from tests.test_architecture import SOURCE
 
-from onerefresh import Credentials, events, limited_log
+from onerefresh import Credential, Credentials, events, limited_log
 from onerefresh.events import Event, Facts, Kind, publish
 from onerefresh.log_limit import Decision, LogLimit
 
@@ -48,6 +51,33 @@ def test_each_line_is_logged_or_counted(name: str) -> None:
     for at, host, expected in CASES[name]:
         now[0] = at
         assert limit.decide(host) == expected, at
+
+
+class Counted(dict[str, Any]):
+    """Spans. `looks`: how many of them were looked at."""
+
+    looks = 0
+
+    def items(self) -> Any:
+        self.looks += len(self)
+        return super().items()
+
+
+def test_a_line_does_not_look_at_all_that_others_were_about() -> None:
+    """Each customer may have a host of its own, and each line, also one for debugging, looks whether a span is over."""
+    now, spans, count = [0.0], Counted(), 1000
+    limit: LogLimit[str] = LogLimit(1, 60.0, lambda: now[0])
+    limit._spans = spans
+    for number in range(count):
+        now[0] = number / count
+        limit.decide(f"{number}.example:443")
+        limit.decide(f"{number}.example:443")
+    now[0] = 59.0
+    assert limit.left_out() == ()
+    assert spans.looks <= 1
+    now[0] = 61.0
+    assert len(limit.left_out()) == count
+    assert (spans, spans.looks <= 2 * count) == ({}, True)
 
 
 @pytest.fixture
@@ -176,6 +206,49 @@ def test_many_tenants_whose_store_forgets_are_twenty_lines(caplog: pytest.LogCap
     assert [event.kind for event in heard].count(Kind.NOT_DURABLE) == 30
     assert len(caplog.messages) == 21
     assert caplog.messages[20].startswith(f'further lines "not durable" about {A} are left out')
+
+
+# --- A log of the host that fails ---
+
+
+class Fails(logging.Handler):
+    """A handler that raises at each line, as a filter or a formatter of the host may."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise self.error
+
+
+@pytest.fixture
+def broken_log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What is reported of a handler that raises `request.param` at each line of the library's log."""
+    logger, handler, reported = logging.getLogger("onerefresh"), Fails(request.param), list[str]()
+    monkeypatch.setattr(limited_log, "_failures", LogLimit(2))
+    monkeypatch.setattr(threading, "excepthook", lambda args: reported.append(str(args.exc_value)))
+    monkeypatch.setattr(logger, "level", logging.DEBUG)
+    logger.addHandler(handler)
+    yield reported
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("broken_log", [RuntimeError("no disk"), SystemExit()], indirect=True)
+def test_a_log_that_fails_costs_no_token(broken_log: list[str]) -> None:
+    refresher = Refresher()
+    for key in ("acme", "globex"):
+        credential = Credential(key, refresher, token=first_token(refresh_token=key, expires_at=1_000_000_000))
+        assert credential.token().generation == 2
+    assert refresher.calls == 2
+    assert len(broken_log) == 2, "it is reported, and not at each line"
+
+
+@pytest.mark.parametrize("broken_log", [KeyboardInterrupt()], indirect=True)
+def test_ctrl_c_ends_a_line_of_the_main_thread(broken_log: list[str]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        publish(failed(0))
+    assert broken_log == []
 
 
 def test_no_other_module_writes_to_the_log() -> None:

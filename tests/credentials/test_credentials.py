@@ -134,7 +134,7 @@ def test_a_renewal_outlives_its_object_and_the_next_one_joins_it() -> None:
         threading.Thread(target=lambda: credentials["a"].token()).start()
         refresher.wait_until_entered()
         credentials["b"]
-        flight = credentials._tenant("a").flight
+        flight = credentials._tenant("a")._memory.flying
         assert flight is not None
         refresher.leave.set()
         assert credentials["a"].token().reveal() == "access-1"

@@ -16,8 +16,9 @@ from tests.core.calls import Refresher, first_token
 from tests.core.leaks import REFRESH, assert_error_is_silent, chain
 from tests.credentials.tenants import PATIENCE, Face, endpoint, issued, record_of, until
 
-from onerefresh import ConfigurationError, Credentials, LoginRequired, RefresherFailed, Token, WaitTimeout
+from onerefresh import ConfigurationError, Credentials, LoginRequired, RefresherFailed, Token, WaitTimeout, host_limiter
 from onerefresh.chance import CHANCE
+from onerefresh.host_limiter import MOST_SLOW
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 
@@ -118,6 +119,28 @@ def test_lookups_that_hang_leave_threads_to_others() -> None:
         table.leave.set()
         assert {found.result(PATIENCE).generation for found in waiting} == {2}
     assert sorted(table.asked) == sorted(map(str, range(40)))
+
+
+def test_lookups_that_need_another_credential_do_not_wait_for_the_turns_that_they_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A function that asks a service of one's own, with a credential of the same kind, held up all customers."""
+    monkeypatch.setattr(host_limiter, "SLOW_AT_FIRST", 0.01)
+    keys = [f"customer-{number}" for number in range(1 + MOST_SLOW)]  # more are not looked up at the same time
+    inside = threading.Barrier(len(keys))
+
+    def ask(key: str) -> dict[str, object]:
+        if key != "service":
+            inside.wait(PATIENCE)
+            assert customers["service"].token().generation == 1
+        return first_token(refresh_token=f"refresh of {key}")
+
+    with (
+        Credentials(Refresher(), store="memory", token_for=ask, limit=1, max_wait=PATIENCE) as customers,
+        ThreadPoolExecutor(len(keys)) as pool,
+    ):
+        found = [pool.submit(customers[key].token) for key in keys]
+        assert [one.result(PATIENCE).generation for one in found] == [1] * len(keys)
 
 
 # --- What it gives ---
@@ -310,3 +333,23 @@ def test_a_run_over_all_customers_and_a_call_share_one_lookup() -> None:
         table.leave.set()
         assert waiting.result(PATIENCE).generation == 2
     assert table.asked == ["acme"]
+
+
+def test_the_end_waits_for_a_renewal_that_compares_a_first_token_with_another_one_s_session() -> None:
+    """It is apart from the renewal of all callers. The store would be closed under it."""
+    table, store = Table(hanging=lambda _: True), MemoryStore()
+    with Credentials(Refresher(), store=store) as others, ThreadPoolExecutor(2) as pool:
+        others["acme"].login(first_token())
+        ours = Credentials(Refresher(), store=store, token_for=table)
+        waiting = pool.submit(ours["acme"].token)
+        assert table.entered.wait(PATIENCE)
+        memory = ours["acme"]._memory
+        considering = memory.considering
+        assert considering is not None
+        assert considering in ours._shut()
+        assert considering not in others._shut()
+        ending = pool.submit(ours.close)
+        table.leave.set()
+        assert waiting.result(PATIENCE).generation == 1
+        ending.result(PATIENCE)
+        assert memory.considering is None, "it is kept for as long as the credential is"

@@ -13,7 +13,7 @@ from tests.core.calls import Refresher, first_token, listening
 from tests.core.children import Child
 from tests.credentials.tenants import PATIENCE, Face, endpoint, expired, record_of, until
 
-from onerefresh import Credentials, RefreshUnavailable, Token, WaitTimeout, admission, host_limiter
+from onerefresh import Credentials, LoginRequired, RefreshUnavailable, Token, WaitTimeout, admission, host_limiter
 from onerefresh.events import Kind
 from onerefresh.hiring import MOST_HELD_UP, SIZE
 from onerefresh.host_limiter import MOST_SLOW, Slot
@@ -252,6 +252,27 @@ def test_revocations_that_hang_take_no_thread_from_another_host(monkeypatch: pyt
         assert all(deletion.wait(PATIENCE) for deletion in deletions)
         assert {deletion.result().revocation for deletion in deletions} == {"revoked"}
         assert {record_of(theirs._store, key).state for key in keys} == {State.EMPTY}
+
+
+@pytest.mark.parametrize("how", ["logout", "delete"])
+def test_a_revocation_that_hangs_keeps_no_token_in_use(how: str) -> None:
+    """It may have to wait long for its turn. Its session is over before, and a login that follows stays."""
+    hanging = HoldsRevocations()
+    with Credentials(hanging, store="memory") as credentials, ThreadPoolExecutor(1) as pool:
+        acme = credentials["acme"]
+        acme.login(first_token())
+        ending = pool.submit(acme.logout) if how == "logout" else pool.submit(credentials.delete, "acme")
+        try:
+            assert hanging.has(1)
+            with pytest.raises(LoginRequired):
+                credentials["acme"].token()
+            credentials["acme"].login(first_token(access_token="new", refresh_token="new refresh"))
+            known = acme._memory.known
+        finally:
+            hanging.leave.set()
+        assert ending.result(PATIENCE).revocation == "revoked"
+        assert acme._memory.known is known, "the end of the revocation forgot the new session"
+        assert credentials["acme"].token().reveal() == "new"
 
 
 def test_functions_of_one_name_count_as_one_and_async_ones_are_not_limited() -> None:

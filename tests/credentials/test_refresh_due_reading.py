@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.core.calls import Refresher
+from tests.core.calls import Refresher, first_token
 from tests.credentials.tenants import until
 
 from onerefresh import Credentials, StoreUnavailable, Token
+from onerefresh.credential.registry import sharing
 from onerefresh.credentials import Result, reading
+from onerefresh.credentials.due import AHEAD
 from onerefresh.store import Versioned
 from onerefresh.stores.memory import MemoryStore
 
@@ -138,3 +140,28 @@ def test_where_no_thread_can_start_it_reads_itself(store: Watched, monkeypatch: 
 
     monkeypatch.setattr(reading, "start", start)
     assert reading.Reader(store, lambda: None).ask(threading.current_thread) is threading.current_thread()
+
+
+class AtOneHost(Refresher):
+    host, identity = "auth.example:443", "one at one host"
+
+
+def test_a_run_goes_on_with_a_host_that_has_answered_before_it_has_read_all_records() -> None:
+    """A million records of one provider were read first, while a single token was refreshed."""
+
+    class Gated(MemoryStore):
+        def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
+            for number, found in enumerate(list(super().scan())):
+                if number == 2 * AHEAD:
+                    until(lambda: refresher.calls and not any(one.flights for one in sharing(self)), "nothing begins")
+                if number == 4 * AHEAD:
+                    until(lambda: refresher.calls > 1, "the others wait for the end of the scan")
+                yield found
+
+    refresher = AtOneHost()
+    with Credentials(refresher, store=Gated()) as credentials:
+        for number in range(5 * AHEAD):
+            answer = first_token(refresh_token=f"refresh {number}", expires_at=1_000_000_000)
+            credentials[f"customer-{number}"].login(answer)
+        summary = credentials.refresh_due(within=60, rate=None)
+    assert (summary.refreshed, summary.failed) == (5 * AHEAD, 0)

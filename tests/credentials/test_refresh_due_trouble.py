@@ -132,7 +132,7 @@ def test_one_that_takes_too_long_goes_on_alone(auth_server: AuthServer) -> None:
         log_in(credentials, auth_server, "a", **DUE)
         summary = credentials.refresh_due(within=600)
         assert (summary.refreshed, [type(error).__name__ for error in summary.errors]) == (0, ["WaitTimeout"])
-        flight = credentials._tenant("a").flight
+        flight = credentials._tenant("a")._memory.flying
         assert flight is not None
         auth_server.release("token")
         assert flight.wait(PATIENCE)
@@ -176,7 +176,7 @@ def test_a_first_read_under_way_does_not_count_for_a_renewal(auth_server: AuthSe
     with Credentials(endpoint(auth_server), store=store) as credentials, ThreadPoolExecutor() as pool:
         reading = pool.submit(credentials["a"].token)
         assert store.entered.wait(PATIENCE)
-        flight = credentials._tenant("a").flight
+        flight = credentials._tenant("a")._memory.flying
         assert flight is not None
         run = pool.submit(credentials.refresh_due, within=600)
         until(lambda: flight._wakers, "it does not join the flight")

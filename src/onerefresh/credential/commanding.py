@@ -64,10 +64,11 @@ class Commanding(Asking):
         self._check_open()
 
         async def work(world: World) -> LoggedOut:
-            found = await commands.log_out(world, self._launcher.request())
+            return await commands.log_out(world, self._launcher.request(), forget)
+
+        def forget() -> None:
             self._memory.forget()
             release(self._memory)
-            return found
 
         return self._launcher.run_command(work, self._loop(blocking=False))
 

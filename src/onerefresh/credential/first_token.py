@@ -57,14 +57,16 @@ def first_of(token_for: Callable[[str], Answer | None]) -> FirstToken:
     return first
 
 
-async def look_up(first: FirstToken, key: str, options: CredentialOptions, store: Store, run: Caller) -> Token | None:
-    """What `first` gives for this key.
+async def look_up(
+    first: FirstToken, key: str, options: CredentialOptions, store: Store, run: Caller, *, is_urgent: bool
+) -> Token | None:
+    """What `first` gives for this key. `is_urgent`: without a turn, since one that has a turn may wait for it.
 
     Raises `ConfigurationError` for what is no token, `RefresherFailed` for what the function raises, and
     `CredentialClosed` where the interpreter ends meanwhile.
     """
     failure: BaseException
-    slot = None if options.turns is None else options.turns.queue(PLACE, None, key)
+    slot = None if is_urgent or options.turns is None else options.turns.queue(PLACE, None, key)
     try:
         if slot is not None:
             await _its_turn(slot, key, options, run)

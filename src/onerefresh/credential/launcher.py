@@ -31,6 +31,7 @@ from onerefresh.runner import Runner
 from onerefresh.tasks import Task
 from onerefresh.this_process import machine
 from onerefresh.token import Token
+from onerefresh.user_code import runs_user_code
 
 __all__ = ["Launcher"]
 
@@ -84,14 +85,14 @@ class Launcher:
         if memory.seed is None or memory.known is None:  # else the seed may be of another account
             memory.seed = seed or memory.seed
 
-    async def _look_up_first(self, run: CredentialRun) -> None:
-        """Look the first token up, where that was not done yet. Raises what `look_up` raises."""
+    async def _look_up_first(self, run: CredentialRun, *, is_urgent: bool) -> None:
+        """Look the first token up, where that was not done yet. `is_urgent`, and what it raises: as for `look_up`."""
         first = self.first
         if first is None or isinstance(first, Token):
             return
         flight = run.flight
         flight.looks_up = True
-        seed = await look_up(first, self._key, self.options, self._memory.store, run)
+        seed = await look_up(first, self._key, self.options, self._memory.store, run, is_urgent=is_urgent)
         if self.first is first:  # else another flight has looked it up meanwhile
             self._begins_with(seed)
             self.first = seed
@@ -169,7 +170,7 @@ class Launcher:
 
     def launch(self, flight: Flight[Outcome], *, background: bool, ahead: Ahead = AGEING) -> None:
         """Start the renewal of a registered flight. A second call changes nothing."""
-        run = self._run(flight)
+        run, is_urgent = self._run(flight), runs_user_code()
         if flight.group is NO_GROUP:
             flight.group = self.options.group
 
@@ -177,7 +178,7 @@ class Launcher:
             if not flight.begin(task):
                 return
             try:
-                await self._look_up_first(run)
+                await self._look_up_first(run, is_urgent=is_urgent)
                 request = self.request(flight.refused, flight.refused_at, background=background, ahead=ahead)
                 run.deliver(await run.runner().run(self._moved_first(run, lambda world: renew.renew(world, request))))
             except NotSent as error:
@@ -238,14 +239,14 @@ class Launcher:
         refuse_inside()
         refuse_at_the_end(self._key)
         flight: Flight[T] = Flight(loop=loop)
-        run_ = self._run(flight, renews=False)
+        run_, is_urgent = self._run(flight, renews=False), runs_user_code()
         command = self._moved_first(run_, work) if moves else work
 
         async def run(task: Task) -> None:
             flight.begin(task)
             try:
                 if asks:
-                    await self._look_up_first(run_)
+                    await self._look_up_first(run_, is_urgent=is_urgent)
                 flight.settle(await run_.runner().run(command))
             except errors.OnerefreshError as error:
                 flight.settle(None, error.about(self._key))

@@ -174,6 +174,11 @@ class SessionMemory(KnownSession):
         flight = self.flight
         return flight if flight is not None and not flight.settled else None
 
+    @property
+    def flights(self) -> list[Flight[Outcome]]:
+        """The renewal of all callers, and the last one apart from it, where they are under way."""
+        return [one for one in (self.flight, self.considering) if one is not None and not one.settled]
+
     # --- First tokens ---
 
     def knows(self, seed: Token) -> bool:
@@ -189,8 +194,8 @@ class SessionMemory(KnownSession):
 
     def flight_for(self, considers: str) -> Flight[Outcome] | None:
         """The flight under way that compares this first token with the record; None where there is none."""
-        for flight in (self.flight, self.considering):
-            if flight is not None and not flight.settled and flight.considers == considers:
+        for flight in self.flights:
+            if flight.considers == considers:
                 return flight
         return None
 

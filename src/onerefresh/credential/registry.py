@@ -166,8 +166,8 @@ class _Registry:
         """See `flights_of`."""
         with self._lock:
             known = list(self._known.values())
-        flights = (memory.flight for memory in known if memory.store is store)
-        return [one for one in flights if one is not None and not one.settled and one.group in (group, NO_GROUP)]
+        flights = [flight for memory in known if memory.store is store for flight in memory.flights]
+        return [flight for flight in flights if flight.group in (group, NO_GROUP)]
 
     def after_fork(self) -> None:
         self._lock, self._sending = Lock(), {}

@@ -189,6 +189,8 @@ class CredentialRun(Run):
             before = memory.known
             if memory.flight is flight:
                 memory.flight = None
+            if memory.considering is flight:
+                memory.considering = None
             if self.seed is not None:
                 memory.reported |= {self.seed.seed_fingerprint()}
                 if outcome is not None and self.renews:

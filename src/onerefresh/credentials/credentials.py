@@ -332,8 +332,7 @@ class Credentials(ContextManaged):
     def _refuse_to_block(self) -> None:
         """Raise `ConfigurationError` where waiting here would block the loop on which a renewal is under way."""
         for tenant in self._recent.all() if running_loop() is not None else []:
-            flight = tenant.flight
-            if flight is not None:
+            for flight in tenant.flights:
                 tenant.refuse_to_block(flight.loop)
 
     def _shut(self) -> list[Flight[Outcome]]:

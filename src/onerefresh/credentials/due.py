@@ -133,6 +133,7 @@ class Run:
             CHANCE.shuffle(together)
             together.sort(key=lambda due: due.failed)
             for due in together:
+                self._take_in(0.0)  # without a wait: a host that has answered goes on before all records are read
                 self._begin(due)
                 self._begin_again()
         while self._under_way or self._again:

@@ -35,9 +35,9 @@ class Tenant(Credential):
         return self._closed
 
     @property
-    def flight(self) -> Flight[Outcome] | None:
-        """The renewal under way, or None."""
-        return self._memory.flying
+    def flights(self) -> list[Flight[Outcome]]:
+        """The renewals under way."""
+        return self._memory.flights
 
     def refuse_to_block(self, loop: object) -> None:
         """Raise `ConfigurationError` where a wait for code on `loop` would block this very loop."""
@@ -61,9 +61,7 @@ class Tenant(Credential):
         """Empty the record, whatever is in it, and forget the token."""
 
         async def work(world: World) -> LoggedOut:
-            found = await removal.delete(world, self._launcher.request(), self._launcher.there)
-            self._memory.forget()
-            return found
+            return await removal.delete(world, self._launcher.request(), self._launcher.there, self._memory.forget)
 
         return self._launcher.run_command(work, None, moves=False, asks=False)
 

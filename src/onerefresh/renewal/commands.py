@@ -202,9 +202,17 @@ async def _obtain(world: World, request: RenewalRequest) -> Token:
         raise failure.verdict.error().about(request.key) from None
 
 
-async def log_out(world: World, request: RenewalRequest) -> LoggedOut:
-    """Empty the record, then revoke what was in it. A renewal in flight finds its generation gone."""
+def _nothing() -> None:
+    """Nobody keeps the session in memory."""
+
+
+async def log_out(world: World, request: RenewalRequest, ended: Callable[[], object] = _nothing) -> LoggedOut:
+    """Empty the record, then revoke what was in it. A renewal in flight finds its generation gone.
+
+    `ended`: called in between, since the server may take long.
+    """
     emptied, useless = await _emptied(world, request)
+    ended()
     families = emptied.families if emptied is not None else ()
     problem = ""
     try:
@@ -219,9 +227,13 @@ async def log_out(world: World, request: RenewalRequest) -> LoggedOut:
     return await revoke_all(world, emptied, useless, request)
 
 
-async def delete(world: World, request: RenewalRequest) -> LoggedOut:
-    """Empty the record and the spool even where they cannot be read, so that nobody uses this credential again."""
+async def delete(world: World, request: RenewalRequest, ended: Callable[[], object] = _nothing) -> LoggedOut:
+    """Empty the record and the spool even where they cannot be read, so that nobody uses this credential again.
+
+    `ended`: as for `log_out`.
+    """
     emptied, useless = await _emptied(world, request, even_sealed=True)
+    ended()
     await world.clear_spool()
     await report(world, Kind.LOGGED_OUT, request, emptied, "deleted")
     return await revoke_all(world, emptied, useless, request)

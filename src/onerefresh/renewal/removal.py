@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from onerefresh import errors
 from onerefresh.record import State
 from onerefresh.renewal import commands
@@ -17,16 +19,19 @@ from onerefresh.store import Conflict, StoreOutcomeUnknown
 __all__ = ["delete", "purge"]
 
 
-async def delete(world: World, request: RenewalRequest, there: World | None = None) -> LoggedOut:
-    """End the session wherever it is. A move that is under way meanwhile finds that it has ended."""
+async def delete(world: World, request: RenewalRequest, there: World | None, ended: Callable[[], object]) -> LoggedOut:
+    """End the session wherever it is. A move that is under way meanwhile finds that it has ended.
+
+    `ended`: called for each of its records, before what was in there is revoked.
+    """
     before: LoggedOut | None = None
     if there is not None:
         try:
-            before = await commands.delete(there, request)
+            before = await commands.delete(there, request, ended)
         except errors.CredentialMoved:
             await there.clear_spool()
     try:
-        here = await commands.delete(world, request)
+        here = await commands.delete(world, request, ended)
     except errors.CredentialMoved:
         if before is None:  # it is in a third store
             raise
