@@ -16,8 +16,6 @@ from onerefresh.verdict import Verdict
 
 __all__ = ["Admission"]
 
-LOOK_AGAIN = 30.0
-"""Seconds between two looks of a renewal at whether it has its turn: an interrupt may have cost it that turn."""
 LOOK = 0.5
 """Seconds between two looks of a patient renewal at whether the endpoint answers again."""
 
@@ -97,9 +95,7 @@ class Admission:
         message = f"it waits for its turn behind {others} at {where}, and nothing was sent yet"
         self._run.report(message)
         events.publish(Event(Kind.QUEUED, self._key, detail=message, facts=Facts(self._code.host)))
-        while not place.is_granted:
-            await Pause(LOOK_AGAIN, partial(self._run.go_on, self._key), place.wakes)
-            self._turns.look(where)
+        await place.comes(partial(self._run.go_on, self._key))
         return True
 
     def settles(self, verdict: Verdict | None, generation: int) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from onerefresh.locks import Lock
+from onerefresh.pause import Pause
 from onerefresh.real_time import monotonic
 from onerefresh.store import reset_in_child
 from onerefresh.timekeeper import Timer
@@ -33,6 +34,8 @@ PASSED = 3
 """Other tenants that get a slot before a tenant that hung last time, even if they came later."""
 MOST_KNOWN = 10_000
 """Tenants that hung last time, and hosts where nobody is just now, at most, which a limiter remembers."""
+LOOK_AGAIN = 30.0
+"""Seconds between two looks at whether a slot is granted: an interrupt may have cost its owner the news."""
 SHARE = 0.2
 """The weight of the last renewal in what is usual at its host."""
 
@@ -218,6 +221,12 @@ class Slot:
         self._wake = wake
         if self.is_granted:
             wake()
+
+    async def comes(self, check: Callable[[], object] | None = None) -> None:
+        """Wait until it is granted. `check`: as for `Pause`."""
+        while not self.is_granted:
+            await Pause(LOOK_AGAIN, check, self.wakes)
+            self._limiter.look(self._host)
 
     def leave(self, *, answered: bool = False) -> None:
         """Give the slot back, or stop waiting for it. `answered`: the host has answered the renewal."""

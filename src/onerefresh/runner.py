@@ -26,7 +26,7 @@ from onerefresh.renewal.world import Loaded, Note, Spooled, Unsent, World
 from onerefresh.run import Run
 from onerefresh.spool import Spool
 from onerefresh.store import AdvisoryLock, Conflict, Store, StoreOutcomeUnknown, StoreTime, Unreadable
-from onerefresh.store_reads import store_reads
+from onerefresh.store_reads import turn_to_read
 from onerefresh.telling import Telling
 from onerefresh.token import Token
 from onerefresh.user_code import Functions, UserCode
@@ -123,11 +123,11 @@ class Runner(World):
 
     async def load(self, *, replaces: bool = False, even_sealed: bool = False) -> Loaded:
         self._refuse_in_a_child()
-        slot, is_read = store_reads.queue(self.store, self._key), False
+        slot, is_read = turn_to_read(self.store, self._key), False
         try:
             if not slot.is_granted:
                 self._at("it waits for its turn to read from its store")
-                await store_reads.its_turn(slot, self.store)
+                await slot.comes()
             found = self._done(lambda: self._load(replaces=replaces, even_sealed=even_sealed))
             is_read = True
         finally:

@@ -13,7 +13,7 @@ from tests.core.calls import Refresher, first_token, listening
 from tests.core.children import Child
 from tests.credentials.tenants import PATIENCE, Face, endpoint, expired, record_of, until
 
-from onerefresh import Credentials, LoginRequired, RefreshUnavailable, Token, WaitTimeout, admission, host_limiter
+from onerefresh import Credentials, LoginRequired, RefreshUnavailable, Token, WaitTimeout, host_limiter
 from onerefresh.events import Kind
 from onerefresh.hiring import MOST_HELD_UP, SIZE
 from onerefresh.host_limiter import MOST_SLOW, Slot
@@ -65,7 +65,7 @@ def test_a_turn_whose_wake_up_is_lost_is_taken_all_the_same(
     auth_server: AuthServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An interrupt between the two cost it, where the system had no thread to spare: the next one waited for ever."""
-    monkeypatch.setattr(admission, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(host_limiter, "LOOK_AGAIN", 0.05)
     monkeypatch.setattr(Slot, "wakes", lambda self, wake: None)
     auth_server.hold("token")
     with Credentials(endpoint(auth_server), store="memory", limit=1) as credentials, ThreadPoolExecutor() as pool:

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from onerefresh import errors
 from onerefresh.credential.arguments import seed_from
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.foreign import vetted
-from onerefresh.pause import Pause
 from onerefresh.redaction import Redactor, plain
 from onerefresh.store import Store
 from onerefresh.token import Answer, Token
 from onerefresh.user_code import asking
-
-if TYPE_CHECKING:
-    from onerefresh.host_limiter import Slot
 
 __all__ = ["FirstToken", "first_of", "look_up", "raised_by"]
 
@@ -30,8 +26,6 @@ FirstToken = Callable[[str, CredentialOptions], Token | None]
 
 PLACE = "token_for"
 """Where only so many calls are at the same time, as at a host."""
-LOOK_AGAIN = 30.0
-"""Seconds between two looks at whether it has its turn: an interrupt may have cost it that turn."""
 
 
 class Caller(Protocol):
@@ -68,8 +62,9 @@ async def look_up(
     failure: BaseException
     slot = None if is_urgent or options.turns is None else options.turns.queue(PLACE, None, key)
     try:
-        if slot is not None:
-            await _its_turn(slot, key, options, run)
+        if slot is not None and not slot.is_granted:
+            run.report(f"its first token is looked up after those of {slot.behind} others, and nothing was sent yet")
+            await slot.comes(partial(run.go_on, key))
         run.report("its first token is being looked up, and token_for has not returned")
         with asking(store, key):
             return first(key, options)
@@ -83,15 +78,6 @@ async def look_up(
         if slot is not None:
             slot.leave(answered=True)
     raise failure  # outside of `except`, so that no other error is its context
-
-
-async def _its_turn(slot: Slot, key: str, options: CredentialOptions, run: Caller) -> None:
-    """Wait until the function may be called."""
-    while not slot.is_granted:
-        run.report(f"its first token is looked up after those of {slot.behind} others, and nothing was sent yet")
-        await Pause(LOOK_AGAIN, partial(run.go_on, key), slot.wakes)
-        assert options.turns is not None
-        options.turns.look(PLACE)
 
 
 def raised_by(function: str, key: str, error: BaseException) -> errors.RefresherFailed:
