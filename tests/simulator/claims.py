@@ -45,6 +45,7 @@ class Claim:
     outdated: bool  # dated by a clock that was set before the claim was written
     born_here: float  # as `born`, on the monotonic clock of its machine
     sent: bool = False
+    goes_back: bool = False  # its process has asked to put it back, and could not tell that it was over
     watchers: dict[Task, float] = field(default_factory=dict)
 
 
@@ -80,6 +81,16 @@ class Claims:
         """The store went back: whoever finds an earlier attempt there begins to watch it anew."""
         for claim in self._claims.values():
             claim.watchers.clear()
+
+    def asked(self, lease: Lease | None, writer: Task) -> None:
+        """`writer` asks for a write, and may be stopped before the store applies it.
+
+        No process can look at a clock between the two. The store applies the write only if nobody else has written
+        since the record was read, so nobody else has claimed meanwhile.
+        """
+        claim = self._claims.get(lease.id) if lease is not None else None
+        if claim is not None and claim.task.process is writer.process:
+            claim.goes_back = not self._is_over_there(claim)
 
     def made(self, lease: Lease, other: Lease | None, after: Record, writer: Task) -> None:
         """`writer` has claimed; `other`: the lease that was there."""
@@ -123,8 +134,8 @@ class Claims:
         if lease.is_recovery or other is None or not other.is_recovery or lease.grant is not Grant.REFRESH:
             return
         again = self._claims.get(lease.id)
-        if again is not None and again.task.process is writer.process and not self._is_over_there(again):
-            return  # of a request that is on its way
+        if again is not None and again.task.process is writer.process and again.goes_back:
+            return  # of a request that was on its way when its process asked for this write
         if What.REBOOT in self._world.judge.happened_kinds:
             return  # it ended with its machine's boot, and all who knew more with it
         written_at = self._recovery.get(other.id, -math.inf)

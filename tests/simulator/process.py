@@ -147,6 +147,8 @@ class Process:
             self._has_sent(task, task.leased)
             if task.has_sent is not None and task.leased is not None:
                 task.has_sent(task.leased)
+        if isinstance(effect, effects.Cas):
+            world.judge.claims.asked(effect.record.lease, task)
         if world.faults_left and (task.looks is None or isinstance(effect, effects.Cas)):
             point = point_of(effect, holds_answer=task.has_answer)
             if point is not None and (fault := world.strike(point, task)) is not None:

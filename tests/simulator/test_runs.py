@@ -227,6 +227,7 @@ BROKE_ONCE = {
     130_006_004: "a forked child had forgotten which sessions were earlier, which no real one does",
     120_072_051: "the judge let no machine that had slept put its claim back over a recovery lease",
     120_073_856: "the same, where another server had taken the place of that whose clock had dated the claim",
+    120_156_167: "the judge let no process that was stopped right before that write put its claim back",
     120_082_156: "the judge took the date of a later failure for that of a lost answer, of another era of the clock",
     100_011_454: "the judge took an error of before a login for one about it",
     82_001_541: "a process used a token after an outage that it had only read, and forgot how far its clock was off",
