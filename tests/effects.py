@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from onerefresh.events import Event
 from onerefresh.record import Grant, Record
-from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.clocks import Instant, Sent
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.world import Loaded, Note, Spooled, World
 from onerefresh.store import AdvisoryLock
@@ -88,7 +88,7 @@ class Send(Effect[Token]):
     grant: Grant
     token: Token | None
     ttl: float
-    leased: Record | None = field(default=None, repr=False)
+    claim: Sent | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +229,8 @@ class Effects(World):
     async def prepare(self) -> None:
         await Prepare()
 
-    async def send(self, grant: Grant, token: Token | None, ttl: float, leased: Record | None = None) -> Token:
-        return await Send(grant, token, ttl, leased)
+    async def send(self, grant: Grant, token: Token | None, ttl: float, claim: Sent | None = None) -> Token:
+        return await Send(grant, token, ttl, claim)
 
     async def revoke(self, token: Token) -> str | None:
         return await Revoke(token)

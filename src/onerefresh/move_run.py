@@ -9,6 +9,7 @@ from typing import Any
 from onerefresh import errors
 from onerefresh.policy import recovery_time
 from onerefresh.record import Record
+from onerefresh.renewal.clocks import Sent
 from onerefresh.renewal.known import Known
 from onerefresh.run import Resumable, Run
 from onerefresh.store import Store, is_shared
@@ -60,5 +61,5 @@ class MoveRun(Run):
     def defer(self, world: Resumable, rest: Coroutine[Any, Any, None]) -> None:
         rest.close()  # a move leaves nothing to be looked after
 
-    def sending(self, ttl: float, leased: Record | None) -> contextlib.AbstractContextManager[object]:
+    def sending(self, ttl: float, claim: Sent | None) -> contextlib.AbstractContextManager[object]:
         raise NotImplementedError

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from onerefresh import errors
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.record import Record
+from onerefresh.renewal.clocks import Sent
 from onerefresh.renewal.known import Known
 from onerefresh.store import Store
 from onerefresh.token import Token
@@ -73,8 +74,8 @@ class Run(ABC):
         """See `World.defer`; `world` is that of `rest`."""
 
     @abstractmethod
-    def sending(self, ttl: float, leased: Record | None) -> contextlib.AbstractContextManager[object]:
-        """A context for a token request under the claim `leased`, for which callers wait at most `ttl` seconds.
+    def sending(self, ttl: float, claim: Sent | None) -> contextlib.AbstractContextManager[object]:
+        """A context for a token request under `claim`, for which callers wait at most `ttl` seconds.
 
         Meanwhile the background look restores the claim if the store loses it. Until this run is over, no other renewal
         of this process sends the same refresh token.

@@ -20,7 +20,7 @@ from onerefresh.pause import Pause
 from onerefresh.real_time import Wall, is_set_by_tests, monotonic
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.clocks import Instant, Sent
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.world import Loaded, Note, Spooled, Unsent, World
 from onerefresh.run import Run
@@ -187,8 +187,8 @@ class Runner(World):
     async def prepare(self) -> None:
         self._done(self._code.prepare)
 
-    async def send(self, grant: Grant, token: Token | None, ttl: float, leased: Record | None = None) -> Token:
-        return await self._finished(self._send(grant, token, ttl, leased))
+    async def send(self, grant: Grant, token: Token | None, ttl: float, claim: Sent | None = None) -> Token:
+        return await self._finished(self._send(grant, token, ttl, claim))
 
     async def revoke(self, token: Token) -> str | None:
         return await self._finished(self._revoke(token))
@@ -222,11 +222,11 @@ class Runner(World):
 
     # --- Internals ---
 
-    async def _send(self, grant: Grant, token: Token | None, ttl: float, leased: Record | None) -> Token:
-        generation = leased.generation if leased is not None else 0
+    async def _send(self, grant: Grant, token: Token | None, ttl: float, claim: Sent | None) -> Token:
+        generation = claim.record.generation if claim is not None else 0
         self._telling.sends()
         try:
-            answer = await self._code.send(grant, token, self._run.sending(ttl, leased))
+            answer = await self._code.send(grant, token, self._run.sending(ttl, claim))
         except Unsent:
             raise
         except RefreshFailure as failure:

@@ -17,6 +17,7 @@ from tests.core.driver import (
     make_lease,
     make_request,
     needy,
+    passes,
     refusing,
     seed,
     store_comes_back,
@@ -410,6 +411,25 @@ def test_nor_where_others_could_have_taken_over_before_the_store_lost_it() -> No
     world.now += world.present.lease.ttl  # type: ignore[union-attr]  # just leased
     world.put(None)
     assert world.run(bring_back(knowing(newest=known, recovery=5.0, sent=sent), make_request()))
+    assert world.present.lease is not None
+    assert world.present.lease.is_recovery
+
+
+@pytest.mark.parametrize("late", ["its process was stopped", "it is a second one"])
+def test_nor_where_the_request_was_sent_long_after_the_claim(late: str) -> None:
+    """The time to live of the claim was counted from its request, and so the look put it back when it was over."""
+    world = needy(None, failed(FailureKind.SERVER_ERROR), NEXT)
+    world.clock_epoch = None
+    known, request = world.token, make_request(**refusing(world))
+    requests, stopped = (1, Cas) if late == "its process was stopped" else (2, Sleep)
+    process = Process(world, renew(EFFECTS, request), faults={(stopped, 1): passes(100.0)}).until(Send, requests)
+    assert isinstance(process.pending, Send)
+    mine = knowing(newest=known, recovery=0.5, sent=process.pending.claim)
+    world.run(settle(knowing(recovery=0.5), world.load(), make_request(), contested=True))
+    world.now += 190.0
+    assert world.run(has_lost(mine, make_request()))
+    world.now += 15.0
+    assert not world.run(bring_back(mine, make_request()))
     assert world.present.lease is not None
     assert world.present.lease.is_recovery
 

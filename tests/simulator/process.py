@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tests.simulator.hosts import Host
     from tests.simulator.world import World
 
-    from onerefresh.record import Record
     from onerefresh.renewal.world import Spooled
 
 __all__ = ["Process"]
@@ -143,8 +142,8 @@ class Process:
         fault: Fault | None = None
         task.sending = type(effect) is effects.Send
         if isinstance(effect, effects.Send) and task.publish is not None:  # a renewal
-            task.leased = effect.leased
-            self._has_sent(task, task.leased)
+            task.leased = effect.claim.record if effect.claim is not None else None
+            self._has_sent(task, effect.claim)
             if task.has_sent is not None and task.leased is not None:
                 task.has_sent(task.leased)
         if isinstance(effect, effects.Cas):
@@ -163,14 +162,14 @@ class Process:
                     world.sleep(self.host, fault.seconds)
         _TIMED[type(effect)](self, task, effect, fault)
 
-    def _has_sent(self, task: Task, leased: Record | None) -> None:
+    def _has_sent(self, task: Task, claim: clocks.Sent | None) -> None:
         """Under which claim a renewal waits for its answer: the look puts it back where the store has lost it."""
         account = self.world.accounts.get(self)
         if account is None or task.leased is None:
             return
         shared = account._memory
-        if leased is not None or (shared.leased is not None and shared.leased.record is task.leased):
-            shared.leased = clocks.Sent(leased, self.host.clock.monotonic()) if leased is not None else None
+        if claim is not None or (shared.leased is not None and shared.leased.record is task.leased):
+            shared.leased = claim
 
     def _end(self, task: Task, value: object, error: errors.OnerefreshError | None) -> None:
         task.over, task.ended_at = True, self.world.timeline.now

@@ -194,6 +194,22 @@ def test_nobody_is_asked_for_the_last_time_while_a_token_lies_in_a_spool() -> No
     assert simulate(Scenario.of(1_992_740)).broken is None
 
 
+def test_a_claim_is_over_with_its_time_to_live_however_late_its_request_was_sent() -> None:
+    """Its process was stopped between the two, and the look put the claim back for that much longer."""
+    for seed in range(120_156_000, 120_156_030):
+        report = simulate(
+            Scenario.of(
+                seed,
+                faults=(
+                    Fault(What.PAUSE_AFTER, Point.CLAIM, seconds=9.0),
+                    Fault(What.SLOW_ANSWER, Point.SEND, seconds=51.0),
+                ),
+                happenings=(Happening(What.VANISHED, 14.7), Happening(What.VANISHED, 35.0)),
+            )
+        )
+        assert report.broken is None, explained(report)
+
+
 def test_the_command_runs_many_seeds_in_several_processes() -> None:
     command = f"-m tests.simulator --first {RUNS} --runs 60 --jobs 2".split()
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, timeout=60)

@@ -24,7 +24,7 @@ from onerefresh.policy import HTTP_TIMEOUT, profile_named
 from onerefresh.real_time import monotonic
 from onerefresh.record import Record
 from onerefresh.renewal.bring_back import bring_back, has_lost
-from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.clocks import Instant, Sent
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery_lease import Noted
 from onerefresh.renewal.request import RenewalRequest
@@ -217,7 +217,7 @@ class _Comparison(Run):
     def defer(self, world: Resumable, rest: Coroutine[Any, Any, None]) -> None:
         rest.close()  # the next look comes anyway
 
-    def sending(self, ttl: float, leased: Record | None) -> contextlib.AbstractContextManager[object]:
+    def sending(self, ttl: float, claim: Sent | None) -> contextlib.AbstractContextManager[object]:
         raise NotImplementedError
 
 

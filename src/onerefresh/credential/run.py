@@ -112,12 +112,11 @@ class CredentialRun(Run):
         background_tasks.look_after(world, rest)
 
     @contextlib.contextmanager
-    def sending(self, ttl: float, leased: Record | None) -> Iterator[None]:
+    def sending(self, ttl: float, claim: Sent | None) -> Iterator[None]:
         memory = self._memory
-        if not self.renews:
-            leased = None  # a login spends nothing that is in the record
-        if leased is not None:
-            memory.leased = Sent(leased, memory.clock.monotonic())
+        leased = None
+        if claim is not None and self.renews:  # a login spends nothing that is in the record
+            memory.leased, leased = claim, claim.record
             memory.sends(self, leased)
         try:
             with self._overdue(ttl, leased):

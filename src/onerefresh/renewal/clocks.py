@@ -82,8 +82,9 @@ def left_of(lease: Lease, now: Instant) -> float:
 class Sent(NamedTuple):
     """A claim under which this process has sent a request, and waits for the answer.
 
-    `since`: when it was sent, on this process's monotonic clock. That clock goes on where the store's clock tells
-    nothing because the store has none, or another server has replaced it.
+    `since`: when it was claimed, on this process's monotonic clock. That clock goes on where the store's clock tells
+    nothing because the store has none, or another server has replaced it. Others may count the claim's time to live
+    from then on, however much later the request was sent.
     """
 
     record: Record

@@ -14,7 +14,7 @@ from onerefresh.policy import PATIENCE, SENDS_IN_A_LEASE, backoff
 from onerefresh.record import Grant
 from onerefresh.renewal.answer import commit_answer
 from onerefresh.renewal.attempt import Attempt, Outcome
-from onerefresh.renewal.clocks import Instant, most_age
+from onerefresh.renewal.clocks import Instant, Sent, most_age
 from onerefresh.renewal.failed import dead, doubtful_end, release, unsent
 from onerefresh.renewal.reports import tell
 from onerefresh.renewal.strangers import judge_stranger
@@ -39,9 +39,8 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
         attempt.sends, sent = attempt.sends + 1, now
         await tell(attempt, Kind.SENT)
         try:
-            answer = await attempt.world.send(
-                attempt.lease.grant, attempt.leased.token, attempt.lease.ttl, attempt.leased
-            )
+            claim = Sent(attempt.leased, attempt.born.monotonic)
+            answer = await attempt.world.send(attempt.lease.grant, attempt.leased.token, attempt.lease.ttl, claim)
         except Unsent as failure:
             attempt.sends -= 1
             await tell(attempt, Kind.FAILED, detail=failure.verdict.detail, verdict=failure.verdict)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from onerefresh import errors
 from onerefresh.events import Event
 from onerefresh.record import Grant, Record
-from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.clocks import Instant, Sent
 from onerefresh.renewal.known import Known
 from onerefresh.store import AdvisoryLock
 from onerefresh.token import Token
@@ -207,8 +207,8 @@ class World(ABC):
         """Let the refresher do its slow preparations, which send no token request. Raises `ConfigurationError`."""
 
     @abstractmethod
-    async def send(self, grant: Grant, token: Token | None, ttl: float, leased: Record | None = None) -> Token:
-        """Ask for the next token, once, within `ttl` seconds, under the claim `leased`; None: under no claim.
+    async def send(self, grant: Grant, token: Token | None, ttl: float, claim: Sent | None = None) -> Token:
+        """Ask for the next token, once, within `ttl` seconds, under `claim`; None: under no claim.
 
         Raises `RefreshFailure`; `Unsent` if nothing was sent.
         """
