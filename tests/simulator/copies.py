@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 from tests.simulator.broken import Broken
 from tests.simulator.faults import What
-from tests.simulator.founding import last_of
 from tests.simulator.ideas import Idea
 from tests.simulator.server import Kind
 
 from onerefresh.credential.look import NEWEST_EVERY
+from onerefresh.record import Grant
 
 if TYPE_CHECKING:
     from tests.simulator.process import Process
     from tests.simulator.tasks import Task
     from tests.simulator.world import World
 
+    from onerefresh.record import Record
     from onerefresh.token import Token
 
 __all__ = ["judge_copy"]
@@ -74,6 +75,14 @@ def _judge_store(world: World, task: Task, token: Token) -> None:
         )
 
 
+def _goes_on_from_a_login(record: Record) -> bool:
+    """Whether nothing but refreshes has followed the last login, so that the token is newer than its number says."""
+    words = [entry.what for entry in record.history]
+    while words and words[-1] == Grant.REFRESH.value:
+        words.pop()
+    return bool(words) and words[-1] == "login"
+
+
 def _judge_others(world: World, task: Task, token: Token) -> None:
     """Where the store has lost something: whoever knows more had his time to bring it back."""
     scenario, now = world.scenario, world.timeline.now
@@ -84,7 +93,7 @@ def _judge_others(world: World, task: Task, token: Token) -> None:
     if not scenario.may_go_back and world.judge.begun_anew:
         return  # with a first token, on a store that loses nothing by itself: nobody can tell this from a first start
     record = world.store.record
-    if What.SAME_LOGIN in world.judge.happened_kinds and record is not None and last_of(record) == "login":
+    if What.SAME_LOGIN in world.judge.happened_kinds and record is not None and _goes_on_from_a_login(record):
         return  # a login never waits, also with a token of which the store has lost what became of it
     for process in world.accounts:
         if process is task.process or now - _undisturbed_since(process) <= scenario.brought_back_within:
