@@ -274,6 +274,7 @@ def test_a_look_may_be_cancelled(name: str, credential: Credential) -> None:
         with FORMS[name](credential, scripted.url, options) as driver:
             assert driver.cancelled(scripted.url + "/", until)
             assert driver.get(scripted.url + "/plain").body == SMALL
+            assert gate.was_opened, "the only connection was taken until the server gave up"
             gate.open()
 
 

@@ -97,23 +97,27 @@ class BearerAuth(OneObject):
         call = calls.answered(sent, response.status, (origin, url.raw_path))
         if call is None:
             return response
-        for step in call:
-            match step:
-                case "challenges":
-                    call.challenges = response.headers.getall("WWW-Authenticate", [])
-                case "head":
-                    call.head = await head_of(request, response)
-                case "peek":
-                    await peek(response.content, call.peek)
-                case "drain":
-                    await _drain(response)
-                case "take":
-                    call.token = await calls.credential.atoken(refused=call.refused)
-                case "rewind":
-                    call.rewound = await _can_go_again(request)
-                case "send":
-                    response = await self._sent(request, call.text, handler)
-                    call.status = response.status
+        try:
+            for step in call:
+                match step:
+                    case "challenges":
+                        call.challenges = response.headers.getall("WWW-Authenticate", [])
+                    case "head":
+                        call.head = await head_of(request, response)
+                    case "peek":
+                        await peek(response.content, call.peek)
+                    case "drain":
+                        await _drain(response)
+                    case "take":
+                        call.token = await calls.credential.atoken(refused=call.refused)
+                    case "rewind":
+                        call.rewound = await _can_go_again(request)
+                    case "send":
+                        response = await self._sent(request, call.text, handler)
+                        call.status = response.status
+        except BaseException:  # the caller gets no answer to close, and its connection would stay taken
+            response.close()
+            raise
         return response
 
     def _own(self, request: ClientRequest) -> str | None:
