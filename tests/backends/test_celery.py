@@ -9,7 +9,7 @@ import pytest
 from tests.backends.conftest import Age, log_in, status_of
 from tests.backends.program import PATIENCE, Program, Running
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 # A broker that needs no server: messages are files in a folder.
 ON_FILES = """

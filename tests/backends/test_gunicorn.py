@@ -15,7 +15,7 @@ from tests.backends.conftest import Age, log_in
 from tests.backends.program import PATIENCE, Program
 from tests.repetition import long
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 WORKERS = 4
 GUNICORN = ("gunicorn", "--bind", "fd://{fd}", "--workers", str(WORKERS), "--no-control-socket")

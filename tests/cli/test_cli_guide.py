@@ -112,6 +112,7 @@ def reader(home: Home) -> Home:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)  # many processes, one after the other
 def test_the_commands_in_the_guide_run_one_after_the_other(reader: Home) -> None:
     lines = [line for line in re.findall(r"^\$ (.*)$", GUIDE, re.MULTILINE) if not line.startswith("pip ")]

@@ -110,6 +110,7 @@ CASES = [(way, newest, after) for way in WAYS for newest in ("by the URL", "by t
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES, ids=["; newest ".join(case[:2]) + f"; {case[2]}" for case in CASES])
 def test_two_ways_to_one_place(
     authority: AuthServer, new_place: Callable[[str], Place], resources: ExitStack, case: tuple[str, str, str]
@@ -181,6 +182,7 @@ def test_two_objects_of_one_host(authority: AuthServer, resources: ExitStack) ->
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_host_that_could_not_save_makes_its_next_object_from_what_it_has(
     authority: AuthServer, resources: ExitStack
 ) -> None:
@@ -211,6 +213,7 @@ def _assert_goes_on(server: AuthServer, host: Host, asks: Credential, requests: 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("tokens_before", [0, 1, 2])
 @pytest.mark.parametrize("before", ["is there", "is garbage", "was closed"])
 def test_an_object_that_is_made_anew_has_what_the_one_before_could_not_save(
@@ -306,6 +309,7 @@ def test_a_host_that_logs_in_anew_begins_a_session_of_its_own(authority: AuthSer
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("way", WAYS)
 def test_an_object_with_the_first_token_on_another_way_to_a_store_that_has_lost_its_record(
     authority: AuthServer, new_place: Callable[[str], Place], resources: ExitStack, way: str
@@ -347,6 +351,7 @@ class Forking(Child):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("newest", ["child", "parent"])
 @pytest.mark.parametrize("kind", ["valkey flushed", "sqlite deleted"])
 def test_a_forked_child(new_crew: Callable[[str], Crew], kind: str, newest: str) -> None:
@@ -365,6 +370,7 @@ def test_a_forked_child(new_crew: Callable[[str], Crew], kind: str, newest: str)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_another_process_while_the_newest_token_is_saved_nowhere(
     new_crew: Callable[[str], Crew], tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from onerefresh.endpoints import JsonEndpoint, flask_jwt_extended, matrix, pocke
 if TYPE_CHECKING:
     from tests.jsonservers.conftest import Server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def ended(endpoint: JsonEndpoint, answer: dict[str, Any], **cookies: Any) -> Token:

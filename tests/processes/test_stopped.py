@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.processes.conftest import Fleet, Process
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def asked_again(process: Process) -> int:
