@@ -147,10 +147,14 @@ acme.token(refused=acme.token())
 
 
 def until_it_sleeps(process: int) -> None:
-    """Until its main thread is in a call that a signal interrupts: Python notices late what came right before it."""
+    """Until its main thread is in a call that a signal interrupts: Python notices late what came right before it.
+
+    A thread that waits for the interpreter's lock sleeps, too, but not for long.
+    """
     state = Path(f"/proc/{process}/task/{process}/stat")
-    deadline = time.monotonic() + PATIENCE
-    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "S":
+    deadline, asleep = time.monotonic() + PATIENCE, 0
+    while state.exists() and asleep < 50:
+        asleep = asleep + 1 if state.read_text().rpartition(")")[2].split()[0] == "S" else 0
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
