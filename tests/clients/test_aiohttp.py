@@ -8,12 +8,17 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from aiohttp import StreamReader
+from aiohttp.base_protocol import BaseProtocol
 from tests.clients.bodies import pieces
 from tests.clients.conftest import refresher
 from tests.clients.recorder import Recorder
 
 from onerefresh import Credential, LoginRequired
 from onerefresh.clients.aiohttp import BearerAuth
+from onerefresh.clients.aiohttp_peek import peek
+from onerefresh.clients.decoding import decoder_for
+from onerefresh.clients.peek import Peek
 from onerefresh.testing import AuthServer
 
 
@@ -194,3 +199,19 @@ def test_an_expired_session_comes_out_of_every_method(server: AuthServer, creden
 
     asyncio.run(run())
     assert server.counters.token_requests == 1
+
+
+def test_a_buffer_that_is_not_as_it_was_is_an_error() -> None:
+    """Otherwise no rule would see an answer any more, and nobody would know."""
+
+    async def look() -> None:
+        loop = asyncio.get_running_loop()
+        content = StreamReader(BaseProtocol(loop), 2**16, loop=loop)
+        content.feed_data(b"{")
+        content._buffer = None  # type: ignore[assignment]  # a later version may keep it elsewhere
+        decoder = decoder_for("")
+        assert decoder is not None
+        await peek(content, Peek(decoder, is_json=True))
+
+    with pytest.raises(TypeError):
+        asyncio.run(look())

@@ -37,8 +37,12 @@ async def peek(content: StreamReader, look: Peek) -> None:
                     break
                 taken = found
                 await content._wait("peek")
-    except Exception:  # noqa: BLE001 - the time is over, or the caller gets the same error
+    except TimeoutError:
         return
+    except Exception:
+        if content.exception() is None:
+            raise  # no error of the body: aiohttp's buffer is not as it was
+        return  # the caller gets the same error when it reads
 
 
 def _fed(content: StreamReader, look: Peek, taken: int) -> int | None:
