@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from onerefresh.record import Record
     from onerefresh.token import Token
 
-__all__ = ["judge_copy"]
+__all__ = ["goes_on_from_a_login", "judge_copy"]
 
 A_LOOK = 0.05
 """Seconds between a look and the request that follows it, at most."""
@@ -75,7 +75,7 @@ def _judge_store(world: World, task: Task, token: Token) -> None:
         )
 
 
-def _goes_on_from_a_login(record: Record) -> bool:
+def goes_on_from_a_login(record: Record) -> bool:
     """Whether nothing but refreshes has followed the last login, so that the token is newer than its number says."""
     words = [entry.what for entry in record.history]
     while words and words[-1] == Grant.REFRESH.value:
@@ -93,7 +93,7 @@ def _judge_others(world: World, task: Task, token: Token) -> None:
     if not scenario.may_go_back and world.judge.begun_anew:
         return  # with a first token, on a store that loses nothing by itself: nobody can tell this from a first start
     record = world.store.record
-    if What.SAME_LOGIN in world.judge.happened_kinds and record is not None and _goes_on_from_a_login(record):
+    if What.SAME_LOGIN in world.judge.happened_kinds and record is not None and goes_on_from_a_login(record):
         return  # a login never waits, also with a token of which the store has lost what became of it
     for process in world.accounts:
         if process is task.process or now - _undisturbed_since(process) <= scenario.brought_back_within:

@@ -11,7 +11,7 @@ from tests.simulator.answers import Answers
 from tests.simulator.background import Ageing
 from tests.simulator.broken import Broken
 from tests.simulator.claims import Claims
-from tests.simulator.copies import judge_copy
+from tests.simulator.copies import goes_on_from_a_login, judge_copy
 from tests.simulator.excuses import Excuse, Excuses, promised_time_to_live
 from tests.simulator.faults import LOSSES, Fault, Happening, Point, What
 from tests.simulator.founding import insists_on_a_used_token, judge_founding, last_of
@@ -330,6 +330,8 @@ class Judge:
         present = record.token if record is not None else None
         if not is_last or self.wiped_sessions or world.scenario.obtains or (record is not None and present is None):
             return
+        if record is not None and What.SAME_LOGIN in self.happened_kinds and goes_on_from_a_login(record):
+            return  # somebody has logged in again with an earlier token: that is the last login, whatever its session
         if present is None or session_of[present.reveal()] < session:
             raise Broken(
                 "a spooled token is not given up for an earlier session",

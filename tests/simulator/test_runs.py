@@ -237,6 +237,7 @@ BROKE_ONCE = {
     120_162_076: "two sessions of one number replaced each other without end",
     120_155_538: "the judge knew a login with the token of an earlier session only where that token had been sent",
     133_020_718: "two sessions that each took the other for the earlier one replaced each other at the same number",
+    140_018_677: "the judge took the session that began last at the server for the last login",
     205_002_064: "the judge took a token that had come of a second login with one token for an old copy",
     203_001_022: "a spooled token forgot by how much the clock of its machine was off",
     120_046_935: "a process believed a refusal that its own other renewal had not yet found to be overtaken",
