@@ -85,18 +85,19 @@ class _Code(Generic[T]):
         """The error for a loop that has ended. From now on the code does not begin any more."""
         if self._decided.setdefault("by", "gone") == "run":
             return RefreshFailure(_ended("the refresher's event loop ended while the refresher was running"))
-        if inspect.iscoroutine(self._awaitable):
-            self._awaitable.close()
-        message = "the refresher's event loop has ended"
-        if not self._begins_late:
-            return RefreshFailure(_ended(message))  # the call that returned the awaitable may have sent
-        return Unsent(Verdict(FailureKind.UNAVAILABLE, f"{message}; nothing was sent", repeatable=False))
+        return self._not_begun("the refresher's event loop has ended")
 
     def cannot_begin(self) -> RefreshFailure:
         """The error for a loop that runs on this very thread, because no other thread could be started."""
-        self.gone()
-        message = "no thread can be started, and an async function needs one; nothing was sent"
-        return RefreshFailure(Verdict(FailureKind.CONFIGURATION, message, repeatable=False))
+        self._decided["by"] = "gone"
+        return self._not_begun("no thread can be started, and an async function needs one")
+
+    def _not_begun(self, message: str) -> RefreshFailure:
+        if inspect.iscoroutine(self._awaitable):
+            self._awaitable.close()
+        if not self._begins_late:
+            return RefreshFailure(_ended(message))  # the call that returned the awaitable may have sent
+        return Unsent(Verdict(FailureKind.UNAVAILABLE, f"{message}; nothing was sent", repeatable=False))
 
 
 async def _on_loop(code: _Code[T], loop: asyncio.AbstractEventLoop) -> T:

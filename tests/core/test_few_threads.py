@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from tests.core.calls import PATIENCE, expired, only, outcomes, until, until_renewals_are_over
 
-from onerefresh import Credential, RefresherFailed, Token, timekeeper, workers
+from onerefresh import (
+    Credential,
+    RefresherFailed,
+    RefreshOutcomeUnknown,
+    RefreshUnavailable,
+    Token,
+    timekeeper,
+    workers,
+)
 from onerefresh.workers import hand_over
 
 pytestmark = pytest.mark.usefixtures("_no_thread_is_left")
@@ -74,8 +83,44 @@ def test_async_refreshers_that_ask_others_are_served_or_told_at_once(
     with_threads = [lambda one=one: one.token().reveal() for one in ones]
     for outcome in outcomes(with_threads):
         if outcome != "other":
-            assert isinstance(outcome, RefresherFailed)
+            assert isinstance(outcome, (RefreshUnavailable, RefresherFailed))
             assert "no thread can be started" in outcome.message
+
+
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "a function that gives something to await"])
+def test_what_cannot_begin_says_whether_it_may_have_sent(*, is_async: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only thread runs an event loop. In its pauses it could serve others, but not on an event loop of theirs."""
+    entered, queued = threading.Event(), threading.Event()
+
+    async def outer(token: Token) -> dict[str, object]:
+        entered.set()
+        assert queued.wait(PATIENCE)
+        return answer(last.token().reveal())
+
+    async def inner(token: Token) -> dict[str, object]:
+        return answer("inner")
+
+    def credential(name: str, refresher: Callable[[Token], Any]) -> Credential:
+        seed = {**expired(), "refresh_token": name}
+        return Credential(name, refresher, token=seed, store="memory", max_wait=PATIENCE)
+
+    last = credential("last", lambda token: answer("last"))
+    second = credential("second", inner if is_async else lambda token: inner(token))
+    first = credential("first", outer)
+    monkeypatch.setattr("_thread.start_new_thread", only(1))
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(lambda: first.token().reveal())]
+        assert entered.wait(PATIENCE)
+        for one in (second, last):
+            before = len(workers._ready)
+            calls.append(pool.submit(lambda one=one: one.token().reveal()))
+            until(lambda before=before: len(workers._ready) > before)
+        queued.set()
+        with pytest.raises(RefreshUnavailable if is_async else RefreshOutcomeUnknown, match="no thread can be started"):
+            calls[1].result(PATIENCE)
+        assert [calls[0].result(PATIENCE), calls[2].result(PATIENCE)] == ["last", "last"]
+    if is_async:
+        assert second.token().reveal() == "inner"  # nothing was sent, and nothing is remembered of it
 
 
 def test_a_thread_that_waits_is_not_counted_on(monkeypatch: pytest.MonkeyPatch) -> None:
