@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -100,6 +101,12 @@ def test_what_cannot_begin_says_whether_it_may_have_sent(*, is_async: bool, monk
     async def inner(token: Token) -> dict[str, object]:
         return answer("inner")
 
+    def revealed(one: Credential) -> str:
+        return one.token().reveal()
+
+    def is_longer(before: int) -> bool:
+        return len(workers._ready) > before
+
     def credential(name: str, refresher: Callable[[Token], Any]) -> Credential:
         seed = {**expired(), "refresh_token": name}
         return Credential(name, refresher, token=seed, store="memory", max_wait=PATIENCE)
@@ -109,12 +116,12 @@ def test_what_cannot_begin_says_whether_it_may_have_sent(*, is_async: bool, monk
     first = credential("first", outer)
     monkeypatch.setattr("_thread.start_new_thread", only(1))
     with ThreadPoolExecutor(3) as pool:
-        calls = [pool.submit(lambda: first.token().reveal())]
+        calls = [pool.submit(revealed, first)]
         assert entered.wait(PATIENCE)
         for one in (second, last):
             before = len(workers._ready)
-            calls.append(pool.submit(lambda one=one: one.token().reveal()))
-            until(lambda before=before: len(workers._ready) > before)
+            calls.append(pool.submit(revealed, one))
+            until(partial(is_longer, before))
         queued.set()
         with pytest.raises(RefreshUnavailable if is_async else RefreshOutcomeUnknown, match="no thread can be started"):
             calls[1].result(PATIENCE)

@@ -215,7 +215,9 @@ class Credential(Reporting):
         deadline = monotonic() + (patience := self._most_seconds(max_wait))
         while True:
             if self._memory.serving(refused, target) is None and self._memory.flying is None:
-                await paced()
+                turn = paced()
+                if turn is not None:
+                    await turn
             token = self._look(refused, target, blocking=False)
             if isinstance(token, Flight):
                 found = token
