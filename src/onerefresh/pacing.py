@@ -53,8 +53,8 @@ class _Pacer:
         self._goes_on = True  # a task goes on in this turn
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._turns = 0
-        self._next = loop.call_soon(self._turn)
         self._timer: asyncio.TimerHandle | None = None
+        self._next = loop.call_soon(self._turn)
 
     def place(self) -> asyncio.Future[None] | None:
         """What a task awaits; None where it may go on in this turn."""

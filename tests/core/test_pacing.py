@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from typing import cast
 
 import pytest
+from tests.core.calls import Refresher, expired
 
-from onerefresh import pacing
+from onerefresh import Credential, pacing
 from onerefresh.pacing import AT_ONCE, paced
 
 pytestmark = pytest.mark.usefixtures("_no_pacer_is_left")
@@ -14,7 +17,7 @@ COUNT = 3 * AT_ONCE
 
 
 @pytest.fixture
-def _no_pacer_is_left() -> object:
+def _no_pacer_is_left() -> Iterator[None]:
     yield
     assert not [loop for loop in pacing._pacers if not loop.is_closed()]
 
@@ -151,3 +154,45 @@ def test_a_loop_that_was_closed_in_the_middle_is_forgotten() -> None:
         assert closed not in pacing._pacers
 
     asyncio.run(main())
+
+
+def test_loops_come_and_go_on_other_threads_meanwhile() -> None:
+    """Each thread forgets the loops that are closed, while the others add theirs and do the same."""
+
+    class Elsewhere:
+        """A loop of another thread, which is just then at the same place."""
+
+        def is_closed(self) -> bool:
+            for loop in list(pacing._pacers):
+                if isinstance(loop, Elsewhere):
+                    del pacing._pacers[loop]
+            pacing._pacers[another] = pacer
+            return True
+
+    pacer, another = cast("pacing._Pacer", None), cast("asyncio.AbstractEventLoop", object())
+    for _ in range(2):
+        pacing._pacers[cast("asyncio.AbstractEventLoop", Elsewhere())] = pacer
+
+    async def main() -> None:
+        paced()
+
+    try:
+        asyncio.run(main())
+    finally:
+        pacing._pacers.pop(another)
+
+
+def test_another_task_has_its_turn_while_thousands_of_renewals_begin() -> None:
+    refresher, between = Refresher(), 0
+
+    async def main() -> None:
+        nonlocal between
+        asked = [Credential(f"tenant-{number}", refresher, token=expired(), store="memory") for number in range(320)]
+        asking = asyncio.ensure_future(asyncio.gather(*(one.atoken() for one in asked)))
+        while any(one._memory.known is None or one._memory.flight is None for one in asked) and not asking.done():
+            between += 1
+            await asyncio.sleep(0)
+        assert {token.generation for token in await asking} == {2}
+
+    asyncio.run(main())
+    assert between >= 320 // AT_ONCE - 2
