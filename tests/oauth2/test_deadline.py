@@ -205,19 +205,31 @@ def test_a_host_of_many_addresses(sender_for: SenderFor, swallowing_port: int, m
     assert verdict_of(sender_without_checks(sender_for, url), url).kind is FailureKind.UNAVAILABLE
 
 
+def two_of_one_port(first: str, second: str) -> tuple[socket.socket, socket.socket]:
+    """Sockets that are bound to one port of both addresses. Something else may have the port at the second one."""
+    for _ in range(100):
+        one, other = socket.socket(), socket.socket()
+        one.bind((first, 0))
+        with contextlib.suppress(OSError):
+            other.bind((second, one.getsockname()[1]))
+            return one, other
+        one.close()
+        other.close()
+    raise AssertionError("no port is free at both addresses")
+
+
 def test_an_address_that_swallows_connections_leaves_time_for_the_next(
     sender_for: SenderFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with contextlib.ExitStack() as sockets:
-        full = sockets.enter_context(socket.socket())
-        full.bind(("127.0.0.2", 0))
+        full, listener = (sockets.enter_context(one) for one in two_of_one_port("127.0.0.2", "127.0.0.1"))
         full.listen(0)
+        listener.listen()
         port = full.getsockname()[1]
         for _ in range(4):
             waiting = sockets.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(("127.0.0.2", port))
-        listener = sockets.enter_context(socket.create_server(("127.0.0.1", port)))
 
         def serve() -> None:
             connection, _ = listener.accept()
