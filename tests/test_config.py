@@ -17,7 +17,7 @@ from onerefresh.clients.refused import ApiAnswer, RefusedWhen
 from onerefresh.config import Configuration, SecretSource, secret_source
 from onerefresh.config import file as config
 from onerefresh.errors import ConfigurationError
-from onerefresh.policy import Profile
+from onerefresh.profile import Profile
 from onerefresh.testing import AuthServer
 
 ROOM = str(Path(config.__file__).parent)

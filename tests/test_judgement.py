@@ -14,7 +14,7 @@ from onerefresh.bodies import parse_retry_after
 from onerefresh.judge_answer import judge_answer
 from onerefresh.judge_exception import judge_exception
 from onerefresh.redaction import Redactor
-from onerefresh.token import Secret
+from onerefresh.secret import Secret
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 EMPTY = {"Content-Length": "0"}

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
         StoreUnavailable,
         WaitTimeout,
     )
-    from onerefresh.policy import Profile
+    from onerefresh.profile import Profile
+    from onerefresh.secret import Secret
     from onerefresh.store import Store
-    from onerefresh.token import Answer, Secret, Token
+    from onerefresh.token import Answer, Token
 
 __version__ = "0.1.0"
 
@@ -68,8 +69,8 @@ _HOMES = {
     "Credential": "credential",
     "Credentials": "credentials",
     "LoggedOut": "credential",
-    "Profile": "policy",
-    "Secret": "token",
+    "Profile": "profile",
+    "Secret": "secret",
     "Status": "credential",
     "Store": "store",
     "Token": "token",

@@ -16,11 +16,12 @@ import enum
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from onerefresh.policy import LONGEST_PAUSE, refusal_pause
 from onerefresh.store_clock import Clock, since
+from onerefresh.unknown_fields import unknown_fields
 
 __all__ = ["HANDFUL", "RefusedAt", "RefusedTarget", "Ruling", "Target", "Targets", "print_of", "rule"]
 
@@ -87,7 +88,7 @@ class Targets:
     generation: int = 0
     count: int = 0
     at: float = 0.0
-    unknown: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
+    unknown: Mapping[str, object] = unknown_fields()
 
     def present(self, clock: Clock) -> tuple[RefusedTarget, ...]:
         """Those that are not forgotten yet.

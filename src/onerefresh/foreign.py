@@ -16,8 +16,9 @@ from onerefresh.expiry import worth_it
 from onerefresh.judge_answer import judge_answer, with_rest
 from onerefresh.record import Record
 from onerefresh.redaction import LEFT_OUT, LONGEST_CHALLENGE, Redactor, is_ours, plain
+from onerefresh.secret import Secret
 from onerefresh.store import Conflict, StoreOutcomeUnknown
-from onerefresh.token import Secret, Token
+from onerefresh.token import Token
 from onerefresh.token_response import end_of_refresh_token, parse_answer
 from onerefresh.verdict import LONGEST_WORDS, FailureKind, RefreshFailure, Verdict
 

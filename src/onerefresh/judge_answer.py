@@ -26,7 +26,8 @@ from onerefresh.bodies import (
 )
 from onerefresh.expiry import skew_by_date, worth_it
 from onerefresh.redaction import LONGEST_CHALLENGE, NOTHING_KNOWN, Redactor
-from onerefresh.token import Token, secrets_in
+from onerefresh.secret import secrets_in
+from onerefresh.token import Token
 from onerefresh.token_response import refresh_token_beside
 from onerefresh.verdict import FailureKind, Verdict
 from onerefresh.whose import NOBODY, whose

@@ -20,29 +20,17 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from onerefresh.damping import Targets
-from onerefresh.policy import FOR_GOOD
+from onerefresh.failure import Failure
 from onerefresh.redaction import plain
 from onerefresh.refresh_rate import Floor
 from onerefresh.store_clock import Clock
 from onerefresh.this_process import named
 from onerefresh.token import Token
-from onerefresh.verdict import FailureKind, Verdict
+from onerefresh.unknown_fields import unknown_fields
 
-__all__ = [
-    "Entry",
-    "Failure",
-    "Grant",
-    "IllegalTransition",
-    "Lease",
-    "Probation",
-    "Record",
-    "State",
-    "TokenClock",
-    "spent_now",
-]
+__all__ = ["Entry", "Grant", "IllegalTransition", "Lease", "Probation", "Record", "State", "TokenClock", "spent_now"]
 
 HISTORY = 8
 MOVED = "moved to "
@@ -51,18 +39,8 @@ RECOVERY = "recovery-"
 """The prefix of a recovery lease's id."""
 FAMILIES = 32
 """How many sessions are remembered. The first token of an older one would count as a new login."""
-PRINTS = 8
-"""How many different clients ask at once for what another one was refused. Further ones wait for the pause."""
 SPENT = 16
 """How many spent refresh tokens are remembered, beside the first one of the present session."""
-
-
-def _unknown() -> Any:
-    """The field `unknown` of each stored object: what a newer version stored with the object, by its stored name.
-
-    It is kept as long as the object is, and written back.
-    """
-    return field(default_factory=dict, repr=False, hash=False)
 
 
 class IllegalTransition(AssertionError):
@@ -117,76 +95,12 @@ class Lease:
     noted: str = ""
     again: int = 0
     taken_from: str = field(default="", compare=False)
-    unknown: Mapping[str, object] = _unknown()
+    unknown: Mapping[str, object] = unknown_fields()
 
     @property
     def is_recovery(self) -> bool:
         """Whether it is a recovery lease: nothing is sent under it."""
         return self.id.startswith(RECOVERY)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The last failure at this generation, remembered for all processes that share the credential.
-
-    * `count`: failures in a row.
-    * `at`, `delay`: nothing is sent until `delay` seconds after `at` (seconds since the epoch). A machine whose clock
-      is far off waits for at most `delay`.
-    * `maybe_spent`: the refresh token may have been spent.
-    * `contested`: an attempt that may still come back and commit was under way.
-    * `refused`: the API had refused the access token. So that token does not serve either once the session is dead or
-      doubtful.
-    * `challenge`: what the server demands of the person, for `InteractionRequired`.
-    * `doubts`: doubtful refusals at this generation. With ``kind`` ``DEAD`` and some of them, the session is doubtful,
-      not dead.
-    * `prints`: fingerprints of the clients that were refused.
-    * `lost`: the answer to a request at this generation was lost.
-    * `clock_epoch`, `clock_at`: as `at`, by the store's own clock, where it has one.
-    """
-
-    kind: FailureKind
-    detail: str
-    count: int
-    at: float
-    delay: float
-    maybe_spent: bool = False
-    contested: bool = False
-    refused: bool = False
-    challenge: str | None = None
-    doubts: int = 0
-    prints: tuple[str, ...] = ()
-    lost: bool = False
-    clock_epoch: str | None = None
-    clock_at: float = 0.0
-    unknown: Mapping[str, object] = _unknown()
-
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether the last refusal may mean that the client is wrong, rather than that the session is over."""
-        return self.kind is FailureKind.DEAD and self.doubts > 0
-
-    @property
-    def is_for_good(self) -> bool:
-        """Whether nothing is sent until a login or `retry()`."""
-        return self.delay >= FOR_GOOD
-
-    @property
-    def may_be_the_clients(self) -> bool:
-        """Whether another client may succeed and is to ask at once: once for each client, and for a few of them."""
-        return (self.is_doubtful or self.kind.of_the_client) and not self.is_for_good and len(self.prints) < PRINTS
-
-    def is_news_to(self, client: str) -> bool:
-        """Whether the client with this fingerprint is not among those that were refused."""
-        return self.may_be_the_clients and bool(client) and client not in self.prints
-
-    def remaining(self, now: float) -> float:
-        """Seconds until the token endpoint may be asked again."""
-        return min(max(self.at + self.delay - now, 0.0), self.delay)
-
-    def verdict(self, now: float) -> Verdict:
-        """The verdict for callers who ask during the delay."""
-        kind = FailureKind.DOUBTFUL if self.is_doubtful else self.kind
-        return Verdict(kind, self.detail, self.remaining(now) or None, self.challenge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +123,7 @@ class Probation:
     repeated: bool = False
     clock_epoch: str | None = None
     clock_at: float = 0.0
-    unknown: Mapping[str, object] = _unknown()
+    unknown: Mapping[str, object] = unknown_fields()
 
     def holds(self, now: float) -> bool:
         """Whether the delay is not over yet."""
@@ -235,7 +149,7 @@ class TokenClock:
     skew: float
     clock_epoch: str | None = None
     ahead: float = 0.0
-    unknown: Mapping[str, object] = _unknown()
+    unknown: Mapping[str, object] = unknown_fields()
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +224,7 @@ class Record:
     spent: tuple[str, ...] = ()
     targets: Targets | None = None
     token_clock: TokenClock | None = None
-    unknown: Mapping[str, object] = _unknown()
+    unknown: Mapping[str, object] = unknown_fields()
 
     @property
     def family(self) -> str:

@@ -14,9 +14,11 @@ from typing import Any
 
 from onerefresh.damping import RefusedTarget, Targets
 from onerefresh.errors import StoreUnavailable
+from onerefresh.failure import Failure
 from onerefresh.policy import FOR_GOOD
-from onerefresh.record import Entry, Failure, Grant, Lease, Probation, Record, State, TokenClock
+from onerefresh.record import Entry, Grant, Lease, Probation, Record, State, TokenClock
 from onerefresh.refresh_rate import Floor
+from onerefresh.secret import Secret
 from onerefresh.store import ENCRYPTED, Unreadable, is_sealed
 from onerefresh.stored_fields import NEWER, Field, Newer, as_json, attributes, check_schema, known_word, stored
 from onerefresh.stored_values import (
@@ -38,7 +40,7 @@ from onerefresh.stored_values import (
     texts,
     truth,
 )
-from onerefresh.token import Secret, Token
+from onerefresh.token import Token
 from onerefresh.verdict import FailureKind
 
 __all__ = ["decode", "encode", "token_from_fields", "token_to_fields"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from onerefresh import policy
 from onerefresh.policy import BUDGET_TIME, half_life
 from onerefresh.store_clock import Clock, since
 from onerefresh.token import Token
+from onerefresh.unknown_fields import unknown_fields
 
 __all__ = ["Floor"]
 
@@ -31,7 +32,7 @@ class Floor:
     at: float
     clock_epoch: str | None = None
     early: tuple[float, ...] = ()
-    unknown: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
+    unknown: Mapping[str, object] = unknown_fields()
 
     def after(self, generation: int, clock: Clock, *, early: bool) -> Floor:
         """The same after one more refresh, which was begun at that time."""

@@ -11,7 +11,8 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from onerefresh.policy import HTTP_TIMEOUT, Profile
+from onerefresh.policy import HTTP_TIMEOUT
+from onerefresh.profile import Profile
 from onerefresh.token import Answer, Token
 
 __all__ = [

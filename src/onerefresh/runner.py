@@ -12,21 +12,21 @@ from onerefresh import errors
 from onerefresh.admission import Admission
 from onerefresh.chance import CHANCE
 from onerefresh.events import Event
-from onerefresh.foreign import Seen, cleaned, store_failed, vetted
+from onerefresh.foreign import Seen, vetted
 from onerefresh.host_limiter import HostLimiter
 from onerefresh.loss_reports import reports
 from onerefresh.losses import read_note
 from onerefresh.pause import Pause
-from onerefresh.real_time import Wall, is_set_by_tests, monotonic
+from onerefresh.real_time import Wall, is_set_by_tests
 from onerefresh.record import Grant, Record
-from onerefresh.record_text import decode, encode
 from onerefresh.renewal.clocks import Instant, Sent
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.world import Loaded, Note, Spooled, Unsent, World
 from onerefresh.run import Run
 from onerefresh.spool import Spool
-from onerefresh.store import AdvisoryLock, Conflict, Store, StoreOutcomeUnknown, StoreTime, Unreadable
+from onerefresh.store import AdvisoryLock, Store
 from onerefresh.store_reads import turn_to_read
+from onerefresh.stored_record import StoredRecord
 from onerefresh.telling import Telling
 from onerefresh.token import Token
 from onerefresh.user_code import Functions, UserCode
@@ -36,11 +36,6 @@ from onerefresh.wakeups import wakeup_for
 __all__ = ["Runner"]
 
 T = TypeVar("T")
-STRANGE_WRITES = 3
-"""How often a write may raise an exception outside the store's contract before the renewal fails.
-
-Until then, the renewal looks up each time whether the store has written.
-"""
 
 
 class Runner(World):
@@ -68,13 +63,12 @@ class Runner(World):
         self._seen = Seen(filter(None, run.tokens()), functions.refresher)
         self._code = UserCode(store, key, functions, loop=loop, seen=self._seen, at=run.report)
         self._spool = Spool(store, key) if store.durable or store.may_go_back else None
-        self._strange_writes = 0
         self._wall = Wall()
         self._process = os.getpid()
-        self._loaded_at = 0.0  # when the last read of the record began, on the monotonic clock
         self._hold: AdvisoryLock | None = None
         self._admission = Admission(key, self._code, run, turns, patience)
         self._telling = Telling(key, store, functions.refresher, self._seen.redactor)
+        self._stored = StoredRecord(key, store, self._seen, self._telling)
 
     async def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
         """Run what `work` makes of this world until it returns or raises. It pauses where it waits."""
@@ -128,7 +122,8 @@ class Runner(World):
             if not slot.is_granted:
                 self._at("it waits for its turn to read from its store")
                 await slot.comes()
-            found = self._done(lambda: self._load(replaces=replaces, even_sealed=even_sealed))
+            self._at("it is reading from its store")
+            found = self._done(lambda: self._stored.load(replaces=replaces, even_sealed=even_sealed))
             is_read = True
         finally:
             slot.leave(answered=is_read)
@@ -138,7 +133,7 @@ class Runner(World):
         return self._done(lambda: self._cas(expected, record))
 
     async def remove(self, expected: str) -> None:
-        self._done(lambda: self._remove(expected))
+        self._done(lambda: self._stored.remove(expected))
 
     async def report_loss(self) -> str:
         return self._done(lambda: reports.report(self.store, [self._key]))
@@ -159,7 +154,7 @@ class Runner(World):
         self._at(why)
         self._admission.leave()
         self._telling.tell_news()
-        wakeup_of = functools.partial(wakeup_for, self.store, self._key, version or "", self._loaded_at)
+        wakeup_of = functools.partial(wakeup_for, self.store, self._key, version or "", self._stored.loaded_at)
         await Pause(min(seconds, self.store.look_every), self._go_on, wakeup_of)
         self._go_on()
 
@@ -179,7 +174,7 @@ class Runner(World):
 
     async def now(self) -> Instant:
         wall, ticks = self._wall.read()
-        return Instant(wall, ticks, self._moment(), CHANCE.random(), is_set_by_tests())
+        return Instant(wall, ticks, self._stored.moment(), CHANCE.random(), is_set_by_tests())
 
     async def new_id(self) -> str:
         return secrets.token_hex(8)
@@ -254,75 +249,18 @@ class Runner(World):
         if phase:
             self._run.report(phase)
 
-    def _load(self, *, replaces: bool, even_sealed: bool) -> Loaded:
-        self._at("it is reading from its store")
-        self._loaded_at = monotonic()
-        try:
-            found = self._telling.of_store(lambda: self.store.load(self._key))
-        except Unreadable as error:
-            if not even_sealed and not (replaces and error.damaged):
-                raise
-            return Loaded(error.version, None)
-        except errors.OnerefreshError:
-            raise
-        except Exception as error:
-            raise store_failed("load", error) from error
-        if found is None:
-            return Loaded(None, None)
-        try:
-            record = cleaned(decode(found.body, self._key))
-        except Unreadable:
-            if not even_sealed:
-                raise  # a record that needs a key or a newer version is not damaged
-        except errors.StoreUnavailable:
-            if not replaces:
-                raise
-        else:
-            self._seen.add(record.token)
-            return Loaded(found.version, record)
-        return Loaded(found.version, None)
-
     def _spooled(self) -> Spooled | None:
         entry = self._spool.read() if self._spool else None
         self._seen.add(entry.token if entry is not None else None)
         return entry
 
-    def _moment(self) -> StoreTime | None:
-        """The store's clock, or None. It is a hint: what it raises must not cost the token that is to be saved."""
-        try:
-            return self.store.moment()
-        except Exception:  # noqa: BLE001 - a user's store may raise anything
-            return None
-
     def _take(self) -> AdvisoryLock | None:
-        try:
-            self._hold = self._hold or self.store.hold(self._key)
-        except errors.OnerefreshError:
-            raise
-        except Exception as error:
-            raise store_failed("hold", error) from error
+        self._hold = self._hold or self._stored.hold()
         return self._hold
 
     def _cas(self, expected: str | None, record: Record) -> str:
         self._at("it is writing to its store")
-        self._seen.add(record.token)
-        try:
-            return self._telling.of_store(lambda: self.store.cas(self._key, expected, encode(record)), writes=True)
-        except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError):
-            raise
-        except Exception as error:
-            self._strange_writes += 1
-            if self._strange_writes > STRANGE_WRITES:
-                raise store_failed("cas", error) from error
-            raise StoreOutcomeUnknown(f"the store's cas raised {type(error).__name__}") from error
-
-    def _remove(self, expected: str) -> None:
-        try:
-            self.store.remove(self._key, expected)
-        except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError):
-            raise
-        except Exception as error:
-            raise store_failed("remove", error) from error
+        return self._stored.cas(expected, record)
 
     def _go_on(self) -> None:
         self._run.go_on(self._key)

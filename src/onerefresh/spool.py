@@ -21,6 +21,7 @@ from onerefresh.record import Grant
 from onerefresh.record_text import token_from_fields, token_to_fields
 from onerefresh.renewal.world import Spooled
 from onerefresh.safe_folders import trust
+from onerefresh.secret import Secret
 from onerefresh.store import Store, Unreadable
 from onerefresh.stored_fields import NEWER, Field, Newer, attributes, check_schema, known_word, stored
 from onerefresh.stored_values import (
@@ -35,7 +36,6 @@ from onerefresh.stored_values import (
     texts,
     truth,
 )
-from onerefresh.token import Secret
 
 __all__ = ["Spool"]
 

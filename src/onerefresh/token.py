@@ -5,18 +5,13 @@ A `Token` is made from a token response (RFC 6749 section 5.1) or by hand, and n
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import hmac
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from types import EllipsisType, MappingProxyType
 from typing import TYPE_CHECKING, NoReturn, Self, TypeAlias
 
-from onerefresh.answers import NO_ACCESS_TOKEN, as_seconds, claims_of, fitting, is_secret, scope_of, unsendable
+from onerefresh.answers import NO_ACCESS_TOKEN, as_seconds, claims_of, fitting, scope_of, unsendable
 from onerefresh.errors import ConfigurationError, LoginRequired, RefreshProtocolError
 from onerefresh.expiry import (
     CAUTIOUS_LIFE,
@@ -27,15 +22,14 @@ from onerefresh.expiry import (
     times_given,
     worth_it,
 )
+from onerefresh.secret import Secret, secrets_in
 from onerefresh.whose import Whose, whose
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-__all__ = ["Answer", "OddTimes", "Secret", "Token", "secrets_in"]
+__all__ = ["Answer", "OddTimes", "Token"]
 
-MOST_LOOKED_AT = 1000
-"""How many values of an answer are searched for secrets."""
 LEAST_TO_MOVE = 5.0
 """Seconds between two refreshes: with less, servers that count whole seconds do not show whether an end has moved."""
 THE_SAME_AGAIN = 60.0
@@ -43,55 +37,6 @@ THE_SAME_AGAIN = 60.0
 OVER_BEFORE = (
     "its end was over before it was asked for (this machine's clock is ahead of the server's, or a cache has answered)"
 )
-
-
-class Secret:
-    """A text that is shown only where code asks for it by name, with `reveal`.
-
-    Its ``repr``, ``str`` and ``format`` show nothing; it compares in constant time; it cannot be pickled.
-    """
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        if not isinstance(text, str):
-            kind = type(text).__name__
-            del text  # it would show in a traceback with locals
-            raise TypeError(f"a secret must be a str, not {kind}")
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits of a digest, which tell secrets apart in logs and records and reveal none."""
-        return hashlib.sha256(b"onerefresh:" + self._text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Secret):
-            return NotImplemented
-        return hmac.compare_digest(
-            self._text.encode("utf-8", "surrogatepass"), other._text.encode("utf-8", "surrogatepass")
-        )
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __bool__(self) -> bool:
-        return bool(self._text)
-
-    def __repr__(self) -> str:
-        return "Secret(…)"
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a secret cannot be pickled: send the credential's name, and load the token at the other end")
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -346,25 +291,6 @@ def _latest(before: Mapping[str, object], now: Mapping[str, object]) -> dict[str
     """Both mappings in their order, as far as they may be kept; new values are kept before old ones."""
     kept = fitting({**now, **{name: value for name, value in before.items() if name not in now}})
     return {name: kept[name] for name in {**before, **now} if name in kept}
-
-
-def secrets_in(value: object) -> list[Secret]:
-    """What is secret in an answer, or in a part of it: the values of fields with a secret's name, however deep."""
-    found: list[Secret] = []
-    waiting: deque[tuple[str, object]] = deque([("", value)])
-    for _ in range(MOST_LOOKED_AT):
-        if not waiting:
-            break
-        name, inner = waiting.popleft()
-        if isinstance(inner, Mapping):
-            # A mapping of a user's class may raise anything, and must cost no token.
-            with contextlib.suppress(Exception):
-                waiting += [(str(key), one) for key, one in islice(inner.items(), MOST_LOOKED_AT)]
-        elif isinstance(inner, (list, tuple)):
-            waiting += [(name, one) for one in islice(inner, MOST_LOOKED_AT)]
-        elif isinstance(inner, str) and is_secret(name, inner):
-            found.append(Secret(inner))
-    return found
 
 
 def _as_secret(name: str, value: object) -> Secret | None:

@@ -21,7 +21,8 @@ from onerefresh.bearer_field import ACCESS_TOKEN, bearer_in, end_of_bearer, no_b
 from onerefresh.errors import RefreshProtocolError
 from onerefresh.expiry import end_of
 from onerefresh.redaction import NOTHING_KNOWN, Redactor
-from onerefresh.token import Secret, Token, secrets_in
+from onerefresh.secret import Secret, secrets_in
+from onerefresh.token import Token
 
 __all__ = ["end_of_refresh_token", "names_in", "odd_expiry", "odd_type", "parse_answer", "refresh_token_beside"]
 __all__ += ["useless"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from onerefresh import errors
 from onerefresh.redaction import LEFT_OUT, LONGEST_CHALLENGE, Redactor
-from onerefresh.token import Secret
+from onerefresh.secret import Secret
 from onerefresh.whose import NOBODY, Whose
 
 __all__ = ["EITHER", "ERRORS", "FailureKind", "RefreshFailure", "Verdict"]

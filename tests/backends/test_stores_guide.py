@@ -15,7 +15,7 @@ import onerefresh
 from onerefresh import Credential, Credentials, OnerefreshError, Store
 from onerefresh.cli import build_parser
 from onerefresh.oauth2 import TokenEndpoint
-from onerefresh.policy import profile_named
+from onerefresh.profile import profile_named
 from onerefresh.store import POLL
 from onerefresh.stores import open_store
 from onerefresh.stores.flock import MOST_BLOCKED

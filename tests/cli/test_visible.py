@@ -23,7 +23,8 @@ from onerefresh.cli.fetch_calls import Call, Result
 from onerefresh.cli.fetch_files import PrintedBody
 from onerefresh.cli.fetch_show import Show
 from onerefresh.cli.output import Shown, say, write_body, write_lines
-from onerefresh.record import Entry, Failure
+from onerefresh.failure import Failure
+from onerefresh.record import Entry
 from onerefresh.record_text import decode, encode
 from onerefresh.redaction import visible
 from onerefresh.verdict import FailureKind

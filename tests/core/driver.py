@@ -16,7 +16,7 @@ from tests.effects import Effect
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
-from onerefresh.policy import Profile, profile_named
+from onerefresh.profile import Profile, profile_named
 from onerefresh.record import Grant, Lease, Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import world as renewal_world

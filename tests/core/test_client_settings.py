@@ -20,7 +20,8 @@ from onerefresh.locks import Lock
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.send_stdlib import StdlibSender
-from onerefresh.token import Secret, Token
+from onerefresh.secret import Secret
+from onerefresh.token import Token
 
 PROGRAM = """
 URL = "https://acme.com/refresh"

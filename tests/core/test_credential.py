@@ -340,7 +340,7 @@ def test_nothing_is_sent_beside_a_request_that_is_still_under_way(
     profile: str | Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its callers were told, and others may take over by now; this process knows better."""
-    monkeypatch.setattr("onerefresh.policy.SHORTEST_LEASE", 0.2)
+    monkeypatch.setattr("onerefresh.profile.SHORTEST_LEASE", 0.2)
     refresher = Hung(gated=True, timeout=0.05)
     credential = Credential("acme", refresher, token=expired(), profile=profile)
     with pytest.raises(RefreshOutcomeUnknown, match="has not returned"):
@@ -365,7 +365,7 @@ class Named(MemoryStore):
 
 def test_nor_on_another_store_object_of_the_same_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that was handed over beside a URL, say."""
-    monkeypatch.setattr("onerefresh.policy.SHORTEST_LEASE", 0.2)
+    monkeypatch.setattr("onerefresh.profile.SHORTEST_LEASE", 0.2)
     one, two = Named(), Named()
     two.__dict__ = one.__dict__
     refresher = Hung(gated=True, timeout=0.05)
@@ -383,7 +383,7 @@ def test_nor_on_another_store_object_of_the_same_place(monkeypatch: pytest.Monke
 
 def test_retry_sends_beside_a_request_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The refresher may never return: whoever calls this takes it upon himself."""
-    monkeypatch.setattr("onerefresh.policy.SHORTEST_LEASE", 0.2)
+    monkeypatch.setattr("onerefresh.profile.SHORTEST_LEASE", 0.2)
     monkeypatch.setattr("onerefresh.renewal.renew.DETECTION", 0.05)
     refresher = Hung(gated=True, timeout=0.05)
     credential = Credential("acme", refresher, token=expired())
@@ -402,7 +402,7 @@ def test_retry_sends_beside_a_request_that_hangs(monkeypatch: pytest.MonkeyPatch
 def test_a_request_that_is_still_under_way_keeps_nobody_from_what_another_process_has_brought(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("onerefresh.policy.SHORTEST_LEASE", 0.2)
+    monkeypatch.setattr("onerefresh.profile.SHORTEST_LEASE", 0.2)
     store, refresher = MemoryStore(), Hung(gated=True, timeout=0.05)
     first = expired()
     credential = Credential("acme", refresher, token=first, store=store)
@@ -418,7 +418,7 @@ def test_a_request_that_is_still_under_way_keeps_nobody_from_what_another_proces
 
 def test_a_late_answer_does_not_remove_the_flight_that_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a second use of the refresh token costs nothing, the next caller sends it beside the first one."""
-    monkeypatch.setattr("onerefresh.policy.SHORTEST_LEASE", 1.0)
+    monkeypatch.setattr("onerefresh.profile.SHORTEST_LEASE", 1.0)
     first, second = threading.Event(), threading.Event()
     entered = threading.Semaphore(0)
     gates = [first, second]

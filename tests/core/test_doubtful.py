@@ -10,7 +10,8 @@ from tests.effects import EFFECTS, Send, knowing
 
 from onerefresh import errors
 from onerefresh.events import Kind
-from onerefresh.record import PRINTS, Failure, Grant, State
+from onerefresh.failure import PRINTS, Failure
+from onerefresh.record import Grant, State
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.bring_back import bring_back
 from onerefresh.renewal.renew import renew

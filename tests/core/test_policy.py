@@ -9,18 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onerefresh import ConfigurationError, Profile, Token
-from onerefresh.policy import (
-    DETECTION,
-    HTTP_TIMEOUT,
-    LONGEST_LEASE,
-    PROFILES,
-    SHORTEST_LEASE,
-    backoff,
-    due_at,
-    profile_named,
-    refusal_pause,
-    thresholds,
-)
+from onerefresh.policy import DETECTION, HTTP_TIMEOUT, backoff, due_at, refusal_pause, thresholds
+from onerefresh.profile import LONGEST_LEASE, PROFILES, SHORTEST_LEASE, profile_named
 
 START = 1_800_000_000.0
 SPREADS = st.floats(0.0, 1.0, exclude_max=True)

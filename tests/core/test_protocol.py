@@ -22,7 +22,7 @@ from tests.effects import EFFECTS, Cas, Send, Watch, knowing
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
-from onerefresh.policy import Profile
+from onerefresh.profile import Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal.renew import renew
 from onerefresh.token import Token

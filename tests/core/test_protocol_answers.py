@@ -16,7 +16,7 @@ from tests.effects import EFFECTS, NewId
 
 from onerefresh import errors
 from onerefresh.events import Kind
-from onerefresh.policy import Profile
+from onerefresh.profile import Profile
 from onerefresh.record import State
 from onerefresh.renewal.renew import renew
 from onerefresh.verdict import FailureKind

@@ -13,18 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.core.driver import START, make_lease, make_request, seed
 
 from onerefresh import LoginRequired, StoreUnavailable, Token
-from onerefresh.record import (
-    FAMILIES,
-    HISTORY,
-    SPENT,
-    Failure,
-    Grant,
-    IllegalTransition,
-    Lease,
-    Probation,
-    Record,
-    State,
-)
+from onerefresh.failure import Failure
+from onerefresh.record import FAMILIES, HISTORY, SPENT, Grant, IllegalTransition, Lease, Probation, Record, State
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.decide import decide
 from onerefresh.renewal.known import Known

@@ -19,8 +19,9 @@ from tests.core.driver import START, make_lease, make_request, seed
 from onerefresh import Credential, LoginRequired, StoreUnavailable, Token, spool
 from onerefresh import transitions as records
 from onerefresh.damping import RefusedTarget, Targets
+from onerefresh.failure import Failure
 from onerefresh.policy import FOR_GOOD
-from onerefresh.record import Entry, Failure, Grant, Lease, Probation, Record, State, TokenClock
+from onerefresh.record import Entry, Grant, Lease, Probation, Record, State, TokenClock
 from onerefresh.record_text import (
     FAILURE,
     FLOOR,
@@ -39,12 +40,12 @@ from onerefresh.refresh_rate import Floor
 from onerefresh.renewal.decide import decide
 from onerefresh.renewal.steps import Claim, Fail, Pause, Use
 from onerefresh.renewal.world import Spooled
+from onerefresh.secret import Secret
 from onerefresh.spool import ENTRY, Spool
 from onerefresh.store import Unreadable
 from onerefresh.stored_fields import MOST_NESTED, Field
 from onerefresh.stored_values import CHECKSUM, LAST
 from onerefresh.stores.memory import MemoryStore
-from onerefresh.token import Secret
 from onerefresh.verdict import FailureKind, Verdict
 
 DOWN = Verdict(FailureKind.UNAVAILABLE, "down")

@@ -16,8 +16,8 @@ from onerefresh.record_text import decode, encode
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.commands import log_in, report_replay
 from onerefresh.renewal.renew import renew
+from onerefresh.secret import Secret
 from onerefresh.testing import AuthServer
-from onerefresh.token import Secret
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 

@@ -10,7 +10,8 @@ from tests.core.driver import NEXT, Process, RotatingServer, World, failed, make
 from tests.effects import EFFECTS, Send, Watch
 
 from onerefresh import errors
-from onerefresh.policy import FOR_GOOD, PROFILES, Profile, profile_named
+from onerefresh.policy import FOR_GOOD
+from onerefresh.profile import PROFILES, Profile, profile_named
 from onerefresh.record import State
 from onerefresh.renewal.commands import allow_again
 from onerefresh.renewal.renew import renew

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from onerefresh.record import Failure, Grant, Lease, Record, State
+from onerefresh.failure import Failure
+from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.refresh_rate import Floor
 from onerefresh.renewal.clocks import Instant, age, most_age
-from onerefresh.renewal.sightings import GENERATIONS, Servers, Sightings
+from onerefresh.renewal.servers import Servers
+from onerefresh.renewal.sightings import GENERATIONS, Sightings
 from onerefresh.store import StoreTime
 from onerefresh.token import Token
 from onerefresh.verdict import FailureKind

@@ -21,7 +21,7 @@ from tests.exhaust.shapes import MONOTONIC, NAME, SHARED, WALL, Form, form_of
 
 from onerefresh import errors
 from onerefresh import transitions as records
-from onerefresh.policy import profile_named
+from onerefresh.profile import profile_named
 from onerefresh.record import Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import world as renewal_world

@@ -23,7 +23,7 @@ from typing import Any
 from tests.exhaust.liveness import live_names
 
 from onerefresh.record import Entry
-from onerefresh.token import Secret
+from onerefresh.secret import Secret
 
 __all__ = ["MONOTONIC", "NAME", "SHARED", "WALL", "Form", "form_of"]
 

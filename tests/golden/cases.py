@@ -11,11 +11,13 @@ from tempfile import TemporaryDirectory
 from unittest import mock
 
 from onerefresh.damping import RefusedTarget, Targets
+from onerefresh.failure import Failure
 from onerefresh.oauth2 import TokenEndpoint
-from onerefresh.record import Entry, Failure, Grant, Lease, Probation, Record, State, TokenClock
+from onerefresh.record import Entry, Grant, Lease, Probation, Record, State, TokenClock
 from onerefresh.record_text import encode
 from onerefresh.refresh_rate import Floor
 from onerefresh.renewal.world import Spooled
+from onerefresh.secret import Secret
 from onerefresh.spool import Spool
 from onerefresh.store import Store
 from onerefresh.stores import envelope, sqlite
@@ -24,7 +26,7 @@ from onerefresh.stores.keys import KeyringKey
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.stores.postgres.sql import DEFAULT_TABLE, LISTEN_FOR, Statements
 from onerefresh.stores.redis import RedisStore
-from onerefresh.token import Secret, Token
+from onerefresh.token import Token
 from onerefresh.verdict import FailureKind
 
 GOLDEN = Path(__file__).parent

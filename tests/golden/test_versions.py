@@ -26,10 +26,10 @@ from onerefresh import Credential
 from onerefresh.moving import copy
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.record_text import decode, encode
+from onerefresh.secret import Secret
 from onerefresh.store import Store
 from onerefresh.stores import open_store
 from onerefresh.testing import AuthServer
-from onerefresh.token import Secret
 from onerefresh.transitions import moving
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.usefixtures("unmeasured")]

@@ -15,7 +15,8 @@ from onerefresh import transitions as records
 from onerefresh.record import Grant, Lease, State
 from onerefresh.renewal import sightings as room
 from onerefresh.renewal.atomic import Atomic
-from onerefresh.renewal.sightings import Servers, Sightings
+from onerefresh.renewal.servers import Servers
+from onerefresh.renewal.sightings import Sightings
 from onerefresh.verdict import FailureKind
 
 Act = Callable[[Sightings], object]

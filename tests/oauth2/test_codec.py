@@ -23,7 +23,8 @@ from onerefresh.oauth2.codec import (
 )
 from onerefresh.oauth2.parameters import checked_extra, checked_scope
 from onerefresh.redaction import Redactor
-from onerefresh.token import Secret, Token
+from onerefresh.secret import Secret
+from onerefresh.token import Token
 from onerefresh.verdict import FailureKind, Verdict
 
 URL = "https://login.example/token"

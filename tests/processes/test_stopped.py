@@ -27,7 +27,7 @@ def asked_again(process: Process) -> int:
 
 SHORT: dict[str, Any] = {
     "http_timeout": 0.5,
-    "patches": {"onerefresh.policy.SHORTEST_LEASE": 1.5, "onerefresh.policy.LONGEST_LEASE": 1.5},
+    "patches": {"onerefresh.profile.SHORTEST_LEASE": 1.5, "onerefresh.profile.LONGEST_LEASE": 1.5},
 }
 """A time to live of 1.5 s."""
 
@@ -70,7 +70,7 @@ def test_stopped_after_a_rotation_with_grace_another_gets_the_same_answer(new_fl
 
 LATE: dict[str, Any] = {
     "http_timeout": 3.0,
-    "patches": {"onerefresh.policy.SHORTEST_LEASE": 1.5, "onerefresh.policy.LONGEST_LEASE": 1.5},
+    "patches": {"onerefresh.profile.SHORTEST_LEASE": 1.5, "onerefresh.profile.LONGEST_LEASE": 1.5},
 }
 """A time to live of 7.5 s, and 3 s in which a late commit is awaited."""
 

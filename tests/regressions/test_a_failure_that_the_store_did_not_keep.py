@@ -27,7 +27,8 @@ from tests.effects import EFFECTS, Cas, Effects, Knowing, Load
 
 from onerefresh import errors
 from onerefresh import transitions as records
-from onerefresh.policy import FOR_GOOD, Profile
+from onerefresh.policy import FOR_GOOD
+from onerefresh.profile import Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal.bring_back import bring_back
 from onerefresh.renewal.clocks import Sent

@@ -14,8 +14,9 @@ from tests.core.calls import PATIENCE, first_token, listening
 from onerefresh import Credential, Profile, RefreshOutcomeUnknown, Token, WaitTimeout, loops
 from onerefresh import transitions as records
 from onerefresh.events import Kind
+from onerefresh.failure import Failure
 from onerefresh.pause import Pause
-from onerefresh.record import Failure, Grant, Lease
+from onerefresh.record import Grant, Lease
 from onerefresh.record_text import decode, encode
 from onerefresh.stores.memory import MemoryStore
 

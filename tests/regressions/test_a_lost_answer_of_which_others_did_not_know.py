@@ -13,7 +13,7 @@ from tests.core.driver import NEXT, World, failed, make_request, needy, refusing
 from tests.effects import EFFECTS
 
 from onerefresh import errors
-from onerefresh.policy import Profile
+from onerefresh.profile import Profile
 from onerefresh.renewal.commands import allow_again
 from onerefresh.renewal.renew import renew
 from onerefresh.renewal.request import RenewalRequest

@@ -27,8 +27,8 @@ from onerefresh.record_text import decode, encode
 from onerefresh.refresh_rate import Floor
 from onerefresh.renewal import commands
 from onerefresh.renewal.renew import renew
+from onerefresh.secret import Secret
 from onerefresh.stores.memory import MemoryStore
-from onerefresh.token import Secret
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 

@@ -33,8 +33,8 @@ from onerefresh.renewal.decide import decide
 from onerefresh.renewal.recovery import replay_spool
 from onerefresh.renewal.renew import renew
 from onerefresh.renewal.steps import Claim, Use
+from onerefresh.secret import Secret
 from onerefresh.stores.memory import MemoryStore
-from onerefresh.token import Secret
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 UNSENDABLE = ["tök€n", " x ", "x ", "\tx", "a\nb", "a\r\nX: y", "a\tb", "a\x00", "a\x7f", "\ud800", "é", "a\u2028b"]

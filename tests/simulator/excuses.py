@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.simulator.scenario import HTTP_TIMEOUT
 
-from onerefresh.policy import Profile
+from onerefresh.profile import Profile
 
 if TYPE_CHECKING:
     from tests.simulator.world import World

@@ -15,7 +15,7 @@ from onerefresh import transitions as records
 from onerefresh.credential import memory, run
 from onerefresh.credential.run import CredentialRun
 from onerefresh.damping import Targets
-from onerefresh.policy import Profile
+from onerefresh.profile import Profile
 from onerefresh.record import Record
 from onerefresh.renewal import (
     answer,
@@ -294,7 +294,7 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "12",
         "a lost answer is asked for again, whatever the profile says",
-        put(policy.Profile, "sends_again_after", 0.0),
+        put(Profile, "sends_again_after", 0.0),
         fixed=(("idea", Idea.RESEND),),
     ),
     Mutant(

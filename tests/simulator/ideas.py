@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulator.faults import OF_A_STORE, Fault, Happening, Point, What, draw_fault
 from tests.simulator.server import BAD, FLAPS, GOOD, Kind
 
-from onerefresh.policy import Profile
+from onerefresh.profile import Profile
 
 if TYPE_CHECKING:
     from tests.simulator.scenario import Scenario

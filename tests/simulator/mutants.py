@@ -16,10 +16,10 @@ from tests.simulator.idea_mutants import IDEA_MUTANTS
 from tests.simulator.mutant import Mutant, put, put_each
 from tests.simulator.server import Kind, Manner
 
-from onerefresh import policy, succession
+from onerefresh import succession
 from onerefresh import transitions as records
 from onerefresh.credential import acceptance, memory
-from onerefresh.policy import Profile
+from onerefresh.profile import Profile
 from onerefresh.renewal import (
     answer,
     bring_back,
@@ -137,7 +137,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "1",
         "a claim of its own is a stranger's when it is applied late",
-        put(renew, "_is_own", pieces.no_proof),
+        put(renew, "is_own", pieces.no_proof),
         fixed=APPLIED_LATE,
     ),
     Mutant(
@@ -185,7 +185,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "4",
         "30 s to live, whatever the grace window",
-        put(policy.Profile, "time_to_live", pieces.thirty_seconds),
+        put(Profile, "time_to_live", pieces.thirty_seconds),
         "crash while the answer is under way",
         Kind.GRACE,
         shows="after a crash the next process comes too late for a window of 30 s",
@@ -193,7 +193,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "4",
         "30 s to live at a strict server",
-        put(policy.Profile, "time_to_live", pieces.thirty_seconds),
+        put(Profile, "time_to_live", pieces.thirty_seconds),
         "paused right before sending",
         STRICT,
     ),
@@ -271,10 +271,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "7",
         "any lock that is free proves a death",
-        put(renew, "_is_proof", pieces.any_hold),
+        put(renew, "is_proof", pieces.any_hold),
         shows="a lock on one machine is taken for news of a process on another",
     ),
-    Mutant("7", "no death is ever proven", put(renew, "_is_proof", pieces.no_proof), "crash right before sending"),
+    Mutant("7", "no death is ever proven", put(renew, "is_proof", pieces.no_proof), "crash right before sending"),
     Mutant(
         "8",
         "the commit gives up when the store is down",

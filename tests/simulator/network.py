@@ -14,7 +14,8 @@ from tests.simulator.scenario import HTTP_TIMEOUT
 
 from onerefresh.judge_answer import judge_answer
 from onerefresh.record import Grant
-from onerefresh.token import Secret, Token
+from onerefresh.secret import Secret
+from onerefresh.token import Token
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from tests.simulator.hosts import START
 
-from onerefresh.record import Failure, Grant, Lease, Record, State
+from onerefresh.failure import Failure
+from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.verdict import FailureKind
 
 if TYPE_CHECKING:

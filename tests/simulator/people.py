@@ -21,7 +21,7 @@ from onerefresh.credential.registry import known_of
 from onerefresh.credential.run import CredentialRun
 from onerefresh.damping import RefusedAt, Target
 from onerefresh.flight import Flight
-from onerefresh.policy import Profile
+from onerefresh.profile import Profile
 from onerefresh.record import Record
 from onerefresh.renewal import renew
 from onerefresh.renewal.attempt import Outcome

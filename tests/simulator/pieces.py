@@ -14,8 +14,10 @@ from tests.simulator import process, store, world
 from onerefresh import damping, errors, succession
 from onerefresh import transitions as records
 from onerefresh.credential import memory
-from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
-from onerefresh.record import Failure, Record, State
+from onerefresh.failure import Failure
+from onerefresh.policy import DETECTION
+from onerefresh.profile import SHORTEST_LEASE, Profile
+from onerefresh.record import Record, State
 from onerefresh.renewal import (
     commands,
     commit,

@@ -20,7 +20,7 @@ from tests.simulator.faults import (
 from tests.simulator.ideas import LANDED, Idea, with_idea
 from tests.simulator.server import Kind, Manner
 
-from onerefresh.policy import Profile
+from onerefresh.profile import Profile
 
 __all__ = ["HTTP_TIMEOUT", "Scenario"]
 

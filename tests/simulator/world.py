@@ -24,13 +24,12 @@ from tests.simulator.timeline import Timeline
 
 from onerefresh import errors
 from onerefresh.credential.cached_token import cached_for
-from onerefresh.credential.known_session import KnownSession
-from onerefresh.credential.memory import SessionMemory
 from onerefresh.expiry import LEAST_SKEW
 from onerefresh.flight import Flight
 from onerefresh.record import Record
+from onerefresh.secret import Secret
 from onerefresh.store import AdvisoryLock, StoreTime
-from onerefresh.token import Secret, Token
+from onerefresh.token import Token
 
 if TYPE_CHECKING:
     from tests.simulator.scenario import Scenario
@@ -289,7 +288,8 @@ class World:
         self.say(parent.name, f"forks: {child.name}")
         shared = self.accounts[child]._memory
         self.accounts[child]._launcher.first = account._launcher.first
-        for name in {*KnownSession.__slots__, *SessionMemory.__slots__} - BEGUN_ANEW - {"__weakref__", "sightings"}:
+        slots = {name for one in type(memory).__mro__ for name in getattr(one, "__slots__", ())}
+        for name in slots - BEGUN_ANEW - {"__weakref__", "sightings"}:
             setattr(shared, name, getattr(memory, name))
         shared.sightings = copy.deepcopy(memory.sightings)
         if shared.known is not None and shared.held.token is not None:

@@ -20,13 +20,13 @@ from tests.signals.places import signals_in
 from tests.stores_postgres.watching import connections_of, threads_of, until, write_in_threads
 
 from onerefresh import StoreUnavailable
+from onerefresh.secret import Secret
 from onerefresh.store import StoreOutcomeUnknown
 from onerefresh.stores import change_notifier
 from onerefresh.stores.postgres import PostgresStore, connections
 from onerefresh.stores.postgres.exchange import Refused
 from onerefresh.stores.postgres.own_connections import MOST, OwnConnections
 from onerefresh.testing.stores.recording import Opener
-from onerefresh.token import Secret
 
 pytestmark = pytest.mark.slow
 

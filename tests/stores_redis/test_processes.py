@@ -68,7 +68,7 @@ def test_a_holder_that_is_killed_is_taken_over_once_its_time_is_over_by_the_serv
         "json_refresh_url": auth_server.json_refresh_url,
         "api_url": auth_server.api_url,
         "http_timeout": 0.2,
-        "patches": {"onerefresh.policy.SHORTEST_LEASE": LEASE},
+        "patches": {"onerefresh.profile.SHORTEST_LEASE": LEASE},
     }
     with Credential("acme", lambda token: token, store=server.url) as credential:
         seed = {name: value for name, value in auth_server.issue().items() if name != "expires_in"}

@@ -17,10 +17,10 @@ from tests.core.leaks import chain, formatted_with_locals, locals_of_ours
 from tests.servers.valkey import Cluster, Sentinels, Valkey
 
 from onerefresh import ConfigurationError, Credential, StoreUnavailable
+from onerefresh.secret import Secret
 from onerefresh.stores import open_store
 from onerefresh.stores.redis import RedisStore
 from onerefresh.stores.redis.address import Address
-from onerefresh.token import Secret
 
 redis: Any = package
 """Parts of it have no types."""

@@ -16,9 +16,9 @@ from onerefresh.cli.progress_bar import WithBar, print_above, progress_bar
 from onerefresh.config.refresher import imported
 from onerefresh.errors import ConfigurationError, OnerefreshError
 from onerefresh.moving import Copied, Moved, copy
+from onerefresh.secret import Secret
 from onerefresh.store import Store
 from onerefresh.stores import holds_password, open_store
-from onerefresh.token import Secret
 
 _DESCRIPTION = """\
 Move every credential from the store FROM to the store TO, while programs use both. If a refresh is under way, wait for

@@ -13,7 +13,8 @@ from onerefresh.cli.output import write_exactly
 from onerefresh.credential import Credential
 from onerefresh.credential.early import early
 from onerefresh.errors import ConfigurationError, OnerefreshError, RefreshProtocolError, RefreshUnavailable
-from onerefresh.token import Secret, Token
+from onerefresh.secret import Secret
+from onerefresh.token import Token
 
 _DESCRIPTION = """\
 Print a fresh access token and nothing else. If it has expired or soon will, it is refreshed first: once, however many

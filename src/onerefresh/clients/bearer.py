@@ -23,7 +23,8 @@ from onerefresh.clients.refused import RefusedBy, rules_of
 from onerefresh.clients.rule import Rules
 from onerefresh.errors import ConfigurationError, InteractionRequired, RefreshProtocolError
 from onerefresh.redaction import LONGEST_CHALLENGE, Redactor
-from onerefresh.token import Secret, Token
+from onerefresh.secret import Secret
+from onerefresh.token import Token
 
 __all__ = ["UNAUTHORIZED", "Bearer", "Further", "HeaderText"]
 

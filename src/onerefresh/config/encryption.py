@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from onerefresh.config.secret_source import SecretSource, secret_source
 from onerefresh.config.values import kind, text
 from onerefresh.errors import ConfigurationError
+from onerefresh.secret import Secret
 from onerefresh.store import Store, is_shared
 from onerefresh.stores import first, open_store
-from onerefresh.token import Secret
 
 if TYPE_CHECKING:
     from onerefresh.stores.keys import KeySource

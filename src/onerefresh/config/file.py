@@ -57,12 +57,12 @@ from onerefresh.config.store_url import placed
 from onerefresh.config.values import alike, table, text
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError, OnerefreshError
-from onerefresh.policy import profile_named
 from onerefresh.private_files import absolute
+from onerefresh.profile import profile_named
 from onerefresh.refresher import profile_of, renews_from_access, translated
+from onerefresh.secret import Secret
 from onerefresh.store import Store
 from onerefresh.stores import holds_password
-from onerefresh.token import Secret
 
 __all__ = ["Configuration", "Entry", "config_file", "load", "parse", "read"]
 

@@ -11,7 +11,7 @@ from onerefresh.config.values import expanded, text
 from onerefresh.errors import ConfigurationError
 from onerefresh.private_files import file_of_ours
 from onerefresh.safe_folders import ROOT, UnsafePath, follow, trust
-from onerefresh.token import Secret
+from onerefresh.secret import Secret
 
 __all__ = ["WRITE_A_SOURCE", "SecretSource", "secret_source"]
 

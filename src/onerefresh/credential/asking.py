@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from onerefresh.credential.beginning import refuse_at_the_end
-from onerefresh.credential.cached_token import CachedToken, cached_for
-from onerefresh.credential.memory import Nothing, SessionMemory
+from onerefresh.credential.cached_token import CachedToken, Nothing, cached_for
+from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.waiting import Waiting
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.damping import Target

@@ -20,7 +20,8 @@ from onerefresh.credential.registry import known_of
 from onerefresh.limited_log import log_exception
 from onerefresh.loss_reports import reports
 from onerefresh.losses import Losses, compares, digest, read_losses
-from onerefresh.policy import HTTP_TIMEOUT, profile_named
+from onerefresh.policy import HTTP_TIMEOUT
+from onerefresh.profile import profile_named
 from onerefresh.real_time import monotonic
 from onerefresh.record import Record
 from onerefresh.renewal.bring_back import bring_back, has_lost

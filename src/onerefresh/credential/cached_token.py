@@ -8,7 +8,7 @@ from typing import NamedTuple
 from onerefresh.policy import Early, thresholds
 from onerefresh.token import Token
 
-__all__ = ["NOTHING", "USUAL", "CachedToken", "Timing", "cached_for"]
+__all__ = ["NOTHING", "NOT_YET", "USUAL", "CachedToken", "Nothing", "Timing", "cached_for"]
 
 
 class CachedToken:
@@ -23,6 +23,17 @@ class CachedToken:
 
 
 NOTHING = CachedToken(None, -math.inf, -math.inf)
+
+
+class Nothing:
+    """Stands for the memory of an object that may not use it yet: there is no token."""
+
+    __slots__ = ()
+    held = NOTHING
+
+
+NOT_YET = Nothing()
+"""One object for all."""
 
 
 class Timing(NamedTuple):

@@ -13,7 +13,7 @@ import types
 from collections.abc import Iterator
 
 from onerefresh.refresher import settings_of
-from onerefresh.token import Secret
+from onerefresh.secret import Secret
 
 __all__ = ["digest_of"]
 

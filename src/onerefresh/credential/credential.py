@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.credential.arguments import check, check_key, refused_token, seconds, seed_from
+from onerefresh.credential.cached_token import NOT_YET
 from onerefresh.credential.early import aearly
 from onerefresh.credential.first_token import FirstToken
 from onerefresh.credential.lasting import alasting, lasting
 from onerefresh.credential.launcher import Launcher
-from onerefresh.credential.memory import NOT_YET, SessionMemory
+from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions, bearer_of
 from onerefresh.credential.registry import memory_of
@@ -26,7 +27,8 @@ from onerefresh.credential.waiting import LOOK
 from onerefresh.flight import Flight
 from onerefresh.locks import refuse_inside
 from onerefresh.pacing import paced
-from onerefresh.policy import Early, Profile
+from onerefresh.policy import Early
+from onerefresh.profile import Profile
 from onerefresh.real_time import monotonic
 from onerefresh.store import Store, reset_in_child
 from onerefresh.stores.memory import MemoryStore
@@ -69,14 +71,7 @@ class Credential(Reporting):
     Raises `ConfigurationError` for arguments that cannot work.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_closed",
-        "_launcher",
-        "_memory",
-        "_owned",
-        "key",
-    )  # slots, because there may be many credentials
+    __slots__ = ("__weakref__", "_closed", "_launcher", "_memory", "_owned", "key")  # there may be many credentials
 
     def __init__(
         self,

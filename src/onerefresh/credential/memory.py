@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.credential.acceptance import UNTRIED
-from onerefresh.credential.cached_token import NOTHING, USUAL, CachedToken, cached_for
-from onerefresh.credential.known_session import KnownSession
-from onerefresh.credential.targets import Takers
-from onerefresh.damping import RefusedAt, Target
+from onerefresh.credential.cached_token import NOTHING, CachedToken, cached_for
+from onerefresh.credential.served_token import ServedToken
+from onerefresh.damping import Target
 from onerefresh.flight import Flight
 from onerefresh.locks import Lock
 from onerefresh.policy import LOOK_AGAIN
-from onerefresh.real_time import CLOCKS
 from onerefresh.record import Record
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.clocks import Sent
-from onerefresh.renewal.sightings import Servers, Sightings
+from onerefresh.renewal.servers import Servers
+from onerefresh.renewal.sightings import Sightings
 from onerefresh.store import Store, is_shared
 from onerefresh.token import Token
 
-__all__ = ["LOOK_AGAIN", "NOT_YET", "SPREAD", "Clock", "Nothing", "SessionMemory", "spread_anew"]
+__all__ = ["LOOK_AGAIN", "SPREAD", "SessionMemory", "spread_anew"]
 
 NONE_REPORTED: frozenset[str] = frozenset()
 """One empty set for all: a set for each would cost as much memory as the rest of a `SessionMemory`."""
@@ -38,47 +36,21 @@ def spread_anew() -> None:
     SPREAD = CHANCE.random()
 
 
-class Clock(Protocol):
-    """`real_time.CLOCKS`, or what a simulation puts in its place."""
-
-    def time(self) -> float:
-        """Seconds since the epoch."""
-
-    def monotonic(self) -> float:
-        """Seconds on a clock that nobody sets."""
-
-
-class Nothing:
-    """Stands for the `SessionMemory` of an object that may not use it yet: there is no token."""
-
-    __slots__ = ()
-    held = NOTHING
-
-
-NOT_YET = Nothing()
-"""One object for all."""
-
-
-class SessionMemory(KnownSession):
+class SessionMemory(ServedToken):
     """What all objects of one name on one store share in this process: the token that callers get, and the flight.
 
     `lock` guards the token in memory and the flight: a decision and the change that follows from it are one step.
-    `held` is replaced as a whole and read without the lock, so that a token that serves costs a call no lock. No other
-    code is called under the lock.
+    No other code is called under the lock.
     """
 
-    __slots__ = (  # slots, because `held` is looked up for every request
+    __slots__ = (
         "__weakref__",
-        "acceptance",
-        "clock",
         "considering",
         "epoch",
         "failed",
         "flight",
         "follows",
-        "held",
         "jitter",
-        "key",
         "leased",
         "lock",
         "namesakes",
@@ -88,21 +60,15 @@ class SessionMemory(KnownSession):
         "seeds_considered",
         "sightings",
         "store",
-        "takers",
-        "timing",
         "under_way",
         "watched",
     )
 
     def __init__(self, store: Store, key: str, servers: Servers | None = None) -> None:
-        super().__init__()
+        super().__init__(key)
         self.store = store
-        self.key = key
-        self.clock: Clock = CLOCKS
         self.jitter = SPREAD
-        self.timing = USUAL
         self.lock = Lock()
-        self.held = NOTHING
         self.flight: Flight[Outcome] | None = None
         self.follows = False  # whether another process was the last to refresh, as far as this one knows
         self.sightings = Sightings(servers)
@@ -112,61 +78,13 @@ class SessionMemory(KnownSession):
         self.owner: str | None = None  # the refresher's identity, which a lost record has to name again
         self.seed: Token | None = None
         self.watched = False  # whether a background thread checks what the store still has
-        self.acceptance = UNTRIED
-        self.takers: Takers | None = None  # which targets have accepted the present token
         self.epoch = 0  # grows with every login and logout here, which earlier work must not undo
         self.reported = NONE_REPORTED  # what is reported once: fingerprints of seeds, and names of other things
         self.seeds_considered = NONE_REPORTED  # and of those with which they ended well
         self.considering: Flight[Outcome] | None = None  # the last flight that was apart from the others
         self.failed: tuple[errors.OnerefreshError, float] | None = None  # until when, on the monotonic clock
 
-    # --- Answers to callers ---
-
-    def serving(self, refused: Token | None, target: Target | None = None) -> Token | None:
-        """The token that answers a call without waiting, or None.
-
-        `refused`: the API refused this token; `target`: where, if that is known.
-        """
-        token = self.held.token
-        if token is None or self.clock.time() >= self.held.unusable_at:
-            return None
-        if refused is None:
-            return token
-        identity = self.identity_of(refused)
-        if token.family == identity[0] and token.generation < identity[1]:
-            return None
-        if token.identity != identity:
-            return token
-        where, acceptance = self.refused_at(identity, target), self.acceptance
-        is_news = where is not None and where.is_news
-        # The clock is read last: what another thread has noted meanwhile is no later than that.
-        return token if acceptance.is_cooling(identity, self.clock.monotonic(), is_news=is_news) else None
-
-    def refused_at(self, identity: tuple[str, int], target: Target | None) -> RefusedAt | None:
-        """Where the token of this identity was refused; None where that is not known."""
-        return None if target is None else self.takers_of(identity).at(target, self.key)
-
-    def takers_of(self, identity: tuple[str, int]) -> Takers:
-        """The targets that have accepted the token of this identity."""
-        takers = self.takers
-        return takers if takers is not None and takers.identity == identity else Takers(identity, ())
-
-    def accepted(self, token: Token, target: Target) -> None:
-        """Remember that this target has accepted the token. It takes no lock."""
-        known = self.known
-        if known is not None and known.identity == token.identity:  # else it is a late answer to an older token
-            self.takers = self.takers_of(token.identity).with_(target)
-
-    def identity_of(self, refused: Token) -> tuple[str, int]:
-        """The identity of a refused token.
-
-        A token without a generation was made by hand. If its text is that of the present token, the present token is
-        meant.
-        """
-        known = self.known
-        if refused.generation == 0 and known is not None and refused.access_token == known.access_token:
-            return known.identity
-        return refused.identity
+    # --- Renewals under way ---
 
     @property
     def flying(self) -> Flight[Outcome] | None:
@@ -298,11 +216,6 @@ class SessionMemory(KnownSession):
                 self._goes_on_with(token, record.families[:-1])
             if token is not None and self.known is not None and self.known.identity == token.identity:
                 self._is_dated(skew)
-
-    def _is_dated(self, skew: float) -> None:
-        """Note how far this machine's clock is ahead of that of the newest token."""
-        if skew != self.timing.skew:
-            self.timing = self.timing._replace(skew=skew)
 
     def is_over(self, run: object) -> None:
         """Note that what the renewal has sent is answered or given up."""

@@ -7,9 +7,9 @@ import weakref
 from onerefresh.credential.background import background_tasks
 from onerefresh.credential.watch import watch
 from onerefresh.errors import ConfigurationError
+from onerefresh.secret import Secret
 from onerefresh.store import Store, is_shared
 from onerefresh.stores import open_store
-from onerefresh.token import Secret
 
 __all__ = ["hidden", "open_both", "opened", "opened_here"]
 

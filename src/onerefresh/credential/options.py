@@ -12,7 +12,8 @@ from onerefresh.credential.client import digest_of
 from onerefresh.errors import ConfigurationError
 from onerefresh.host_limiter import HostLimiter
 from onerefresh.loops import is_async
-from onerefresh.policy import Early, Profile, profile_named
+from onerefresh.policy import Early
+from onerefresh.profile import Profile, profile_named
 from onerefresh.record import Record
 from onerefresh.refresher import (
     bearer_field_of,

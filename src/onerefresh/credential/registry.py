@@ -10,7 +10,7 @@ from onerefresh.locks import Lock
 from onerefresh.policy import recovery_time
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.known import Known
-from onerefresh.renewal.sightings import Servers
+from onerefresh.renewal.servers import Servers
 from onerefresh.store import Store, is_shared, reset_in_child
 from onerefresh.token import Token
 

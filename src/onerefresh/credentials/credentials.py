@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 from onerefresh import errors
 from onerefresh.credential import Credential
 from onerefresh.credential.arguments import check, check_key, seconds
-from onerefresh.credential.context_managed import ContextManaged
 from onerefresh.credential.first_token import first_of
 from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions
@@ -20,6 +19,7 @@ from onerefresh.credentials.due import Progress, Run
 from onerefresh.credentials.due_async import over_on_thread
 from onerefresh.credentials.due_filter import NO_IDENTITY, DueFilter
 from onerefresh.credentials.lru import LruWithWeakTail
+from onerefresh.credentials.removing import Removing
 from onerefresh.credentials.summary import Summary
 from onerefresh.credentials.tenant import Tenant
 from onerefresh.flight import Flight
@@ -27,10 +27,10 @@ from onerefresh.host_limiter import HostLimiter
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.latches import Latch
 from onerefresh.locks import refuse_inside
-from onerefresh.policy import Early, Profile
+from onerefresh.policy import Early
+from onerefresh.profile import Profile
 from onerefresh.real_time import monotonic
 from onerefresh.renewal.attempt import Outcome
-from onerefresh.renewal.revocation import LoggedOut
 from onerefresh.running_loop import running_loop
 from onerefresh.store import Store
 from onerefresh.token import Answer, Token
@@ -49,7 +49,7 @@ RATE = 50.0
 AT_ONCE = 16
 
 
-class Credentials(ContextManaged):
+class Credentials(Removing):
     """Many credentials of one kind: the tenants of a backend, or its connections to an API.
 
     ``credentials[key]`` is the `Credential` of that key.
@@ -193,36 +193,6 @@ class Credentials(ContextManaged):
         )
         return await over_on_thread(run, keys, left)
 
-    def purge(self, key: str) -> None:
-        """Remove what `delete` has left of a tenant: the record with the name, the client and the times.
-
-        As long as that record is there, no process can bring the tenant back. Afterwards, a process that still has a
-        token of the tenant in memory would store it again. So call this when all such processes have ended. Nothing
-        happens if there is no record.
-
-        Raises `ConfigurationError` where the tenant was not deleted, and where the store cannot remove records;
-        `StoreUnavailable`, and `WaitTimeout` after `max_wait`.
-        """
-        self._removed(key, self._tenant_that_is_gone(key).purge_record(), "removing what is left of it")
-
-    async def apurge(self, key: str) -> None:
-        """As `purge`, for tasks."""
-        await self._aremoved(key, self._tenant_that_is_gone(key).purge_record(), "removing what is left of it")
-
-    def delete(self, key: str) -> LoggedOut:
-        """End the session of a tenant that is gone, here and in the store, and delete its spooled tokens on this host.
-
-        A record without tokens remains, so that no process that still knows a token can restore it. A record that
-        cannot be read is replaced as well: one that is damaged, or was encrypted with a key that is lost. The token is
-        revoked where the `refresher` of all can do that, as at a logout, and the result says whether the server has
-        done so. Raises `StoreUnavailable`, and `WaitTimeout` after `max_wait`.
-        """
-        return self._removed(key, self._tenant_that_is_gone(key).delete(), "emptying its record")
-
-    async def adelete(self, key: str) -> LoggedOut:
-        """As `delete`, for tasks."""
-        return await self._aremoved(key, self._tenant_that_is_gone(key).delete(), "emptying its record")
-
     def close(self) -> None:
         """Begin nothing more, and wait for the renewals under way, for `max_wait` seconds at most."""
         refuse_inside()
@@ -306,29 +276,6 @@ class Credentials(ContextManaged):
             check=check_wanted,
         )
 
-    def _tenant_that_is_gone(self, key: str) -> Tenant:
-        """The credential of a tenant for whom neither `refresher_for` nor `token_for` is asked."""
-        self._check_open()
-        check_key(key)
-        tenant = self._recent.peek(key)
-        return tenant if tenant is not None and not tenant.is_closed else Tenant(key, self._options, self._store)
-
-    def _removed(self, key: str, flight: Flight[T], what: str) -> T:
-        """Wait for the end of `flight`, which removes a tenant."""
-        if not flight.wait(self._options.max_wait):
-            raise _too_late(key, what)
-        found = flight.result()
-        self._recent.release(key)
-        return found
-
-    async def _aremoved(self, key: str, flight: Flight[T], what: str) -> T:
-        """As `_removed`, for tasks."""
-        if not await flight.wait_async(self._options.max_wait):
-            raise _too_late(key, what)
-        found = flight.result()
-        self._recent.release(key)
-        return found
-
     def _refuse_to_block(self) -> None:
         """Raise `ConfigurationError` where waiting here would block the loop on which a renewal is under way."""
         for tenant in self._recent.all() if running_loop() is not None else []:
@@ -354,7 +301,3 @@ class Credentials(ContextManaged):
     def _check_open(self) -> None:
         if self._closed:
             raise errors.CredentialClosed("these credentials were closed")
-
-
-def _too_late(key: str, what: str) -> errors.WaitTimeout:
-    return errors.WaitTimeout(f"max_wait is over and {what} has not finished", credential=key)

@@ -9,31 +9,24 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from onerefresh import errors, losses
+from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.circuit import circuits
-from onerefresh.credential.arguments import check_key
 from onerefresh.credential.first_token import raised_by
-from onerefresh.credential.registry import known_tokens
 from onerefresh.credentials.due_filter import Due, DueFilter, Other, error_of, what_of
+from onerefresh.credentials.due_records import DueRecords, Found
 from onerefresh.credentials.host_answers import HostAnswers
-from onerefresh.credentials.reading import Reader
 from onerefresh.credentials.summary import Result, Summary, Tally, What
 from onerefresh.credentials.tenant import Tenant
 from onerefresh.flight import Flight
-from onerefresh.foreign import Seen, cleaned, store_failed, vetted
 from onerefresh.real_time import monotonic
-from onerefresh.record import Record, State
-from onerefresh.record_text import decode
-from onerefresh.redaction import Redactor
+from onerefresh.record import State
 from onerefresh.renewal.attempt import Outcome
-from onerefresh.renewal.clocks import Instant
-from onerefresh.store import Store, StoreTime, Versioned
+from onerefresh.store import Store
 
 __all__ = ["Progress", "Run"]
 
 Progress = Callable[[Result, Summary], object]
-Found = tuple[str, Versioned | errors.OnerefreshError | None]
 
 AHEAD = 100
 """Due credentials that are gathered before the first is refreshed.
@@ -45,8 +38,6 @@ SLOW = 5.0
 """Seconds after which a renewal that is under way no longer counts for `at_once`."""
 MOST_SLOW = 3
 """So many times `at_once` are such renewals at most."""
-READ_EVERY = 1.0
-"""Seconds between two readings of the store's clock, which may take a request."""
 SOON = 0.1
 """Seconds within which a host's first renewal is to end; then the host gets a few others before it has answered.
 
@@ -92,8 +83,7 @@ class Run:
         progress: Progress | None,
         check: Callable[[], None],
     ) -> None:
-        self._store, self._reads, self._horizon, self._tenant_of = store, reads, horizon, tenant_of
-        self._reader = Reader(reads, check)
+        self._records, self._horizon, self._tenant_of = DueRecords(store, reads, check), horizon, tenant_of
         self._pause = 1.0 / rate if rate else 0.0
         self._at_once, self._max_wait, self._loop = at_once, max_wait, loop
         self._progress, self._check = progress, check
@@ -105,8 +95,6 @@ class Run:
         self._first: deque[tuple[float, str]] = deque()  # until when each host's first renewal is to end
         self._held: dict[str | None, deque[tuple[Due, int]]] = {}  # by host, until that host has answered
         self._next_at = 0.0
-        self._moment: StoreTime | None = None
-        self._read_at = -math.inf
 
     def over(self, keys: Iterable[str] | None) -> Summary:
         """Refresh what is due of these keys, or of all records.
@@ -116,10 +104,10 @@ class Run:
         try:
             return self._over(keys)
         finally:
-            self._reader.end()
+            self._records.end()
 
     def _over(self, keys: Iterable[str] | None) -> Summary:
-        source = self._due(self._scanned() if keys is None else self._named(keys))
+        source = self._due(self._records.all() if keys is None else self._records.named(keys))
         waiting: dict[str, Due] = {}
         ended = False
         while not ended:
@@ -148,44 +136,18 @@ class Run:
 
     # --- Finding what is due ---
 
-    def _scanned(self) -> Iterator[Found]:
-        for key, found in self._reader.scan():
-            if key != losses.KEY:
-                yield key, self._vetted(key, found) if isinstance(found, errors.StoreUnavailable) else found
-
-    def _named(self, keys: Iterable[str]) -> Iterator[Found]:
-        return self._reader.each(keys, self._looked_up)
-
-    def _looked_up(self, key: str) -> Versioned | errors.OnerefreshError | None:
-        try:
-            check_key(key)
-        except errors.ConfigurationError as error:
-            return error_of(error)
-        return self._load(key)
-
     def _due(self, records: Iterable[Found]) -> Iterator[Due]:
         """The credentials that are due. Those in trouble are reported at once."""
         for key, found in records:
             self._check()
             self._tally.looked_at += 1
-            match self._horizon.judge(key, found, self._now()):
+            match self._horizon.judge(key, found, self._records.now()):
                 case Due() as due:
                     yield due
                 case Result() as result:
                     self._report(result)
                 case Other():
                     self._tally.others += 1
-
-    def _now(self) -> Instant:
-        """The time. The store's clock is read once a second, and goes on with this machine's in between."""
-        wall, at = time.time(), monotonic()
-        if at - self._read_at >= READ_EVERY:
-            try:
-                self._moment = self._store.moment()
-            except Exception:  # noqa: BLE001 - a user's store may raise anything, and its clock is a hint
-                self._moment = None
-            self._read_at = at
-        return Instant(wall, at, self._moment, 0.0)
 
     # --- Refreshing ---
 
@@ -236,35 +198,10 @@ class Run:
     def _is_done(self, due: Due) -> bool:
         """Whether another process has refreshed it since it was read."""
         try:
-            record = self._record(due.key)
+            record = self._records.record(due.key)
         except errors.StoreUnavailable:
             return False  # the renewal will report that in its own words
         return record is not None and record.identity != due.identity
-
-    def _record(self, key: str) -> Record | None:
-        found = self._reader.ask(lambda: self._load(key))
-        if isinstance(found, errors.StoreUnavailable):
-            raise found
-        return None if found is None else cleaned(decode(found.body, key))
-
-    def _load(self, key: str) -> Versioned | errors.StoreUnavailable | None:
-        try:
-            return self._reads.load(key)
-        except errors.StoreUnavailable as error:
-            return self._vetted(key, error)
-        except Exception as error:  # noqa: BLE001 - a user's store may raise anything, and the others go on
-            failed = store_failed("load", error)
-            failed.__cause__ = vetted(error, self._redactor(key)).with_traceback(None)
-            return failed
-
-    def _vetted(self, key: str, error: errors.StoreUnavailable) -> errors.StoreUnavailable:
-        checked = vetted(error, self._redactor(key)).with_traceback(None)
-        assert isinstance(checked, errors.StoreUnavailable)
-        return checked
-
-    def _redactor(self, key: str) -> Redactor:
-        """A redactor that knows the tokens of the credential in memory: a store may repeat what it holds."""
-        return Seen(known_tokens(self._store, key), None).redactor()
 
     def _take_in(self, seconds: float) -> None:
         """Take in a renewal that has settled, after a wait of at most so many seconds."""
@@ -323,7 +260,7 @@ class Run:
                 return False  # others have found that out
             case errors.RefreshUnavailable():  # without a failure in the record, nothing was sent
                 try:
-                    record = self._record(result.key)
+                    record = self._records.record(result.key)
                 except errors.StoreUnavailable:
                     return None
                 return None if record is None or record.failure is None else False
@@ -352,7 +289,7 @@ class Run:
     def _left_alone(self, key: str) -> Result:
         """The result where nothing was renewed although the token is due: the record says why."""
         try:
-            record = self._record(key)
+            record = self._records.record(key)
         except errors.StoreUnavailable as error:
             return Result(key, What.FAILED, error_of(error))
         failure = record.failure if record is not None else None

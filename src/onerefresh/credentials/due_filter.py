@@ -9,9 +9,10 @@ from onerefresh import errors
 from onerefresh.credential.first_token import raised_by
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credentials.summary import Result, What
+from onerefresh.failure import Failure
 from onerefresh.foreign import cleaned
 from onerefresh.policy import due_at, thresholds
-from onerefresh.record import Failure, Record, State
+from onerefresh.record import Record, State
 from onerefresh.record_text import decode
 from onerefresh.refresher import endpoint_of
 from onerefresh.renewal.clocks import Instant

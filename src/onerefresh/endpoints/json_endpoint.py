@@ -32,9 +32,10 @@ from onerefresh.oauth2.sending import (
     without_session,
 )
 from onerefresh.one_object import OneObject
-from onerefresh.policy import Profile, profile_named
+from onerefresh.profile import Profile, profile_named
 from onerefresh.redaction import PART, Redactor
-from onerefresh.token import Secret, Token
+from onerefresh.secret import Secret
+from onerefresh.token import Token
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 __all__ = ["JsonEndpoint"]

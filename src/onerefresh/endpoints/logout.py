@@ -11,7 +11,7 @@ from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.revocation import confirmed
 from onerefresh.oauth2.sending import Send, default_sender
 from onerefresh.redaction import PART, Redactor
-from onerefresh.token import Secret
+from onerefresh.secret import Secret
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 __all__ = ["Logout"]

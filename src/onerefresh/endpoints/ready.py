@@ -13,8 +13,8 @@ from onerefresh.endpoints.json_endpoint import JsonEndpoint
 from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.codec import Fields
 from onerefresh.oauth2.secret_value import Given
-from onerefresh.policy import Profile
-from onerefresh.token import Secret
+from onerefresh.profile import Profile
+from onerefresh.secret import Secret
 
 __all__ = ["READY", "directus", "flask_jwt_extended", "matrix", "pocketbase", "simplejwt", "supabase"]
 

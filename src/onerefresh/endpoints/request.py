@@ -15,7 +15,7 @@ from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import FORM, USUAL_HEADERS, TokenRequest, form
 from onerefresh.oauth2.secret_value import Given, SecretValue
 from onerefresh.redaction import Redactor
-from onerefresh.token import Secret
+from onerefresh.secret import Secret
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 __all__ = ["DEFAULT_BODY", "METHODS", "PARTS", "Fillings", "RequestPlan", "Values"]

@@ -11,7 +11,7 @@ from onerefresh.answers import is_secret
 from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.secret_value import SecretValue
 from onerefresh.redaction import Redactor
-from onerefresh.token import Secret
+from onerefresh.secret import Secret
 
 __all__ = ["Part", "Template", "gaps_in"]
 

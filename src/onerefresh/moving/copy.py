@@ -16,17 +16,19 @@ from onerefresh.foreign import store_failed
 from onerefresh.latches import Latch
 from onerefresh.losses import KEY as LOSSES
 from onerefresh.move_run import MoveRun
-from onerefresh.policy import HTTP_TIMEOUT, profile_named
+from onerefresh.policy import HTTP_TIMEOUT
+from onerefresh.profile import profile_named
 from onerefresh.record import Record
 from onerefresh.record_text import decode, token_to_fields
 from onerefresh.renewal.moving import Move, Moved, Result, move
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.runner import Runner
+from onerefresh.secret import Secret
 from onerefresh.store import Store, is_shared
 from onerefresh.stores import open_store
 from onerefresh.tasks import run_here
-from onerefresh.token import Secret, Token
+from onerefresh.token import Token
 from onerefresh.user_code import Functions, sends_nothing
 
 __all__ = ["Copied", "Progress", "copy"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from onerefresh.errors import ConfigurationError
-from onerefresh.token import Secret
+from onerefresh.secret import Secret
 
 __all__ = ["Address"]
 

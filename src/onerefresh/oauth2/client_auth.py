@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 from urllib.parse import quote_plus
 
 from onerefresh.errors import ConfigurationError
-from onerefresh.token import Secret
+from onerefresh.secret import Secret
 
 __all__ = [
     "ClientAuth",

@@ -17,7 +17,8 @@ from onerefresh.judge_answer import judge_answer, with_rest
 from onerefresh.oauth2.client_auth import Identification
 from onerefresh.oauth2.paths import Path, values_at
 from onerefresh.redaction import NOTHING_KNOWN, Redactor
-from onerefresh.token import Secret, Token
+from onerefresh.secret import Secret
+from onerefresh.token import Token
 from onerefresh.token_response import names_in, parse_answer
 from onerefresh.verdict import FailureKind, Verdict
 

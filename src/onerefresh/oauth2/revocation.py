@@ -10,7 +10,8 @@ from onerefresh.judge_exception import judge_exception
 from onerefresh.oauth2.client_auth import Identification
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse, build_revocation
 from onerefresh.redaction import Redactor
-from onerefresh.token import Secret, Token
+from onerefresh.secret import Secret
+from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure, Verdict
 
 __all__ = ["confirmed", "revoke"]

@@ -12,7 +12,7 @@ from onerefresh.bodies import header
 from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.codec import TokenResponse
 from onerefresh.oauth2.paths import Path, checked_path, values_at
-from onerefresh.policy import Profile
+from onerefresh.profile import Profile
 from onerefresh.verdict import FailureKind
 
 __all__ = ["Rule", "Rules"]

@@ -10,7 +10,7 @@ from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.client_auth import checked_secret
 from onerefresh.real_time import monotonic
 from onerefresh.redaction import Redactor
-from onerefresh.token import Secret
+from onerefresh.secret import Secret
 
 __all__ = ["Given", "SecretValue"]
 

@@ -13,8 +13,8 @@ from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
 from onerefresh.oauth2.wire import RequestDeadline, password_of, proxy_for
+from onerefresh.secret import Secret
 from onerefresh.stores.forking import fork_lock, load_modules
-from onerefresh.token import Secret
 from onerefresh.verdict import RefreshFailure
 
 __all__ = ["Httpx2Sender"]

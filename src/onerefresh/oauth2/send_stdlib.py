@@ -14,8 +14,8 @@ from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
 from onerefresh.oauth2.http_answer import Incoming, read_head
 from onerefresh.oauth2.wire import RequestDeadline, password_of, proxy_for
+from onerefresh.secret import Secret
 from onerefresh.stores.forking import load_modules
-from onerefresh.token import Secret
 from onerefresh.verdict import RefreshFailure
 
 __all__ = ["StdlibSender"]

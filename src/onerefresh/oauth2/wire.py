@@ -16,8 +16,8 @@ from onerefresh.oauth2.codec import TokenResponse
 from onerefresh.oauth2.http_answer import Incoming, read_body, read_head, read_on
 from onerefresh.real_time import monotonic
 from onerefresh.redaction import NOTHING_KNOWN, Redactor
+from onerefresh.secret import Secret
 from onerefresh.timekeeper import Alarm
-from onerefresh.token import Secret
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 __all__ = ["LARGEST_BODY", "BoundedBody", "RequestDeadline", "password_of", "proxy_for"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 
 from onerefresh import transitions as records
@@ -15,9 +16,9 @@ from onerefresh.renewal.reports import report, tell
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.send import run_attempt
 from onerefresh.renewal.world import Loaded, World
-from onerefresh.store import Conflict, StoreOutcomeUnknown
+from onerefresh.store import AdvisoryLock, Conflict, StoreOutcomeUnknown
 
-__all__ = ["claim_and_send", "is_contested"]
+__all__ = ["claim_and_send", "is_contested", "is_own", "is_proof"]
 
 
 def is_contested(record: Record | None, *, proven_dead: bool) -> bool:
@@ -82,3 +83,25 @@ async def claim_and_send(
     attempt = Attempt(world, request, leased, version, lease=lease, born=born, taken_from=before_it)
     await tell(attempt, Kind.CLAIMED if before_it is None else Kind.TAKEN_OVER)
     return await run_attempt(attempt)
+
+
+def is_proof(lock: AdvisoryLock | None, lease: Lease | None) -> bool:
+    """Whether holding `lock` proves that the holder of `lease` is dead.
+
+    The holder kept this very lock until its attempt was settled. While the record still has the lease, only the kernel
+    can have released the lock, when the holder died.
+    """
+    return (
+        lease is not None
+        and lock is not None
+        and lock.death_proof is not None
+        and lock.death_proof == lease.death_proof
+    )
+
+
+def is_own(lease: Lease, unconfirmed: Container[str]) -> bool:
+    """Whether `lease` is a claim of this renewal that was applied with an unknown outcome: nothing was sent under it.
+
+    A claim with a death proof is not continued: other processes could have found its lock free since.
+    """
+    return lease.id in unconfirmed and lease.death_proof is None

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from onerefresh import errors
 from onerefresh.damping import Ruling, rule
+from onerefresh.failure import Failure
 from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, due_at, outlasts_until, thresholds
-from onerefresh.record import Failure, Grant, Record, State
+from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.reports import moved
 from onerefresh.renewal.request import RenewalRequest, print_of
 from onerefresh.renewal.steps import (

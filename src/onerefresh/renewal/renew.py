@@ -30,7 +30,6 @@ step without side effects; this file performs it.
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import NamedTuple
 
 from onerefresh import errors
@@ -38,7 +37,7 @@ from onerefresh.events import Facts, Kind, Reason
 from onerefresh.policy import DETECTION
 from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.attempt import Attempt, Outcome
-from onerefresh.renewal.claim import claim_and_send, is_contested
+from onerefresh.renewal.claim import claim_and_send, is_contested, is_own, is_proof
 from onerefresh.renewal.clocks import Instant, most_age
 from onerefresh.renewal.decide import bound, decide, in_use, is_news
 from onerefresh.renewal.host_save import save_with_host
@@ -129,7 +128,7 @@ class _Renewal:
             look = await self.look()
             if look is None:
                 continue
-            if look.record and look.lease and _is_own(look.lease, self.unconfirmed):
+            if look.record and look.lease and is_own(look.lease, self.unconfirmed):
                 outcome = await self.continue_under(look.lease, look.record, look)
             else:
                 outcome = await self.decide(look)
@@ -164,7 +163,7 @@ class _Renewal:
         """Decide what to do about the record, and do it; None: look again."""
         world, request, record, lease, now = self.world, self.request, look.record, look.lease, look.now
         left = self.watch.left(lease, now) if lease else 0.0
-        proven_dead = _is_proof(self.lock, lease)
+        proven_dead = is_proof(self.lock, lease)
         await self.report_seed(record)
         decision = decide(
             record,
@@ -308,25 +307,3 @@ class _Renewal:
         self.prepared = True
         is_new = most_age(look.now, await world.now()) <= QUICK
         return is_new and (self.lock is None or self.lock.death_proof is None)  # else the loaded record may be stale
-
-
-def _is_proof(lock: AdvisoryLock | None, lease: Lease | None) -> bool:
-    """Whether holding `lock` proves that the holder of `lease` is dead.
-
-    The holder kept this very lock until its attempt was settled. While the record still has the lease, only the kernel
-    can have released the lock, when the holder died.
-    """
-    return (
-        lease is not None
-        and lock is not None
-        and lock.death_proof is not None
-        and lock.death_proof == lease.death_proof
-    )
-
-
-def _is_own(lease: Lease, unconfirmed: Container[str]) -> bool:
-    """Whether `lease` is a claim of this renewal that was applied with an unknown outcome: nothing was sent under it.
-
-    A claim with a death proof is not continued: other processes could have found its lock free since.
-    """
-    return lease.id in unconfirmed and lease.death_proof is None

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from onerefresh.damping import RefusedAt
 from onerefresh.events import Reason
-from onerefresh.policy import Early, Profile
+from onerefresh.policy import Early
+from onerefresh.profile import Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.sightings import Sightings

@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-from onerefresh.record import Entry, Failure, Probation, Record, State
+from onerefresh.failure import Failure
+from onerefresh.record import Entry, Probation, Record, State
 from onerefresh.renewal.clocks import Instant
 
 MOST = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onerefresh.record import Grant
 from onerefresh.renewal.attempt import Attempt
-from onerefresh.token import Secret
+from onerefresh.secret import Secret
 from onerefresh.verdict import FailureKind, Verdict
 from onerefresh.whose import Whose, difference
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from onerefresh.renewal.clocks import Instant, Sent
 from onerefresh.renewal.known import Known
 from onerefresh.store import AdvisoryLock
 from onerefresh.token import Token
+from onerefresh.unknown_fields import unknown_fields
 from onerefresh.verdict import RefreshFailure
 
 
@@ -62,7 +63,7 @@ class Spooled:
     owner: str | None = None
     families: tuple[str, ...] = ()
     skew: float | None = None
-    unknown: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
+    unknown: Mapping[str, object] = unknown_fields()
 
     @property
     def earlier(self) -> tuple[str, ...]:

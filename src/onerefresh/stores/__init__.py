@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from onerefresh.errors import ConfigurationError
 from onerefresh.locks import Lock
 from onerefresh.private_files import check_settings, state_folder
+from onerefresh.secret import Secret
 from onerefresh.store import Store
-from onerefresh.token import Secret
 
 __all__ = ["first", "holds_password", "open_store"]
 

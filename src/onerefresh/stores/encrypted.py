@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.pause import Wakeup
+from onerefresh.secret import Secret
 from onerefresh.store import (
     AdvisoryLock,
     Store,
@@ -24,7 +25,6 @@ from onerefresh.store import (
 from onerefresh.stores import open_store
 from onerefresh.stores.envelope import NEWER, Key, Purpose, digest_of, need_cryptography, parse, sealed, unsealed
 from onerefresh.stores.keys import KeySource, keys_in, source_of
-from onerefresh.token import Secret
 
 __all__ = ["EncryptedStore"]
 

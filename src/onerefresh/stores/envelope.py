@@ -16,8 +16,8 @@ import re
 from dataclasses import dataclass, field
 
 from onerefresh.errors import ConfigurationError
+from onerefresh.secret import Secret
 from onerefresh.store import SEALED
-from onerefresh.token import Secret
 
 __all__ = [
     "KEY_BYTES",

@@ -20,9 +20,9 @@ from onerefresh.errors import ConfigurationError, OnerefreshError, StoreUnavaila
 from onerefresh.private_files import absolute, check_file, make_folder, state_folder, sync_folder
 from onerefresh.real_time import monotonic
 from onerefresh.safe_folders import trust
+from onerefresh.secret import Secret
 from onerefresh.stores.envelope import KEY_BYTES, Key
 from onerefresh.stores.flock import FlockHold
-from onerefresh.token import Secret
 
 __all__ = ["EnvironmentKey", "FunctionKey", "KeyFile", "KeySource", "KeyringKey", "keys_in", "source_of"]
 

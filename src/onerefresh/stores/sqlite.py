@@ -23,6 +23,7 @@ from onerefresh.pause import Wakeup
 from onerefresh.private_files import absolute, check_file, make_folder
 from onerefresh.real_time import monotonic
 from onerefresh.safe_folders import trust
+from onerefresh.secret import Secret
 from onerefresh.store import (
     AdvisoryLock,
     Conflict,
@@ -37,7 +38,6 @@ from onerefresh.stores.flock import FlockHold, LockWaiter, boot, lock_path, shar
 from onerefresh.stores.forking import fork_lock
 from onerefresh.stores.network_filesystems import refuse_network_file_system
 from onerefresh.stores.subscriber import CHANGED
-from onerefresh.token import Secret
 
 __all__ = ["SQLiteStore"]
 

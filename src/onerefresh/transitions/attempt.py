@@ -5,19 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onerefresh.damping import Targets
+from onerefresh.failure import Failure
 from onerefresh.policy import backoff, doubt_pause, refusal_pause
-from onerefresh.record import (
-    FAMILIES,
-    Failure,
-    Grant,
-    IllegalTransition,
-    Lease,
-    Probation,
-    Record,
-    State,
-    TokenClock,
-    spent_now,
-)
+from onerefresh.record import FAMILIES, Grant, IllegalTransition, Lease, Probation, Record, State, TokenClock, spent_now
 from onerefresh.refresh_rate import Floor
 from onerefresh.store_clock import Clock
 from onerefresh.token import Token

@@ -75,6 +75,7 @@ from onerefresh import stores as stores_room  # noqa: E402
 from onerefresh.circuit import Circuits  # noqa: E402
 from onerefresh.credential.background import background_tasks  # noqa: E402
 from onerefresh.credential.cached_token import NOTHING  # noqa: E402
+from onerefresh.secret import Secret  # noqa: E402
 from onerefresh.stores.change_notifier import ChangeNotifier  # noqa: E402
 from onerefresh.stores.flock import FlockHold, LockWaiter, lock_path  # noqa: E402
 from onerefresh.stores.memory import MemoryStore  # noqa: E402
@@ -83,7 +84,6 @@ from onerefresh.stores.sqlite import SQLiteStore  # noqa: E402
 from onerefresh.testing import AuthServer  # noqa: E402
 from onerefresh.testing.gates import Gates  # noqa: E402
 from onerefresh.testing.log import Log  # noqa: E402
-from onerefresh.token import Secret  # noqa: E402
 from onerefresh.verdict import FailureKind, Verdict  # noqa: E402
 
 

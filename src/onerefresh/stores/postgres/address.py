@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from onerefresh.errors import ConfigurationError
+from onerefresh.secret import Secret
 from onerefresh.stores.postgres.exchange import pq, psycopg
-from onerefresh.token import Secret
 
 __all__ = ["Parameters", "checked", "parsed", "place_of"]
 

@@ -11,12 +11,12 @@ from onerefresh.errors import ConfigurationError
 from onerefresh.latches import Latch
 from onerefresh.locks import Lock
 from onerefresh.real_time import monotonic
+from onerefresh.secret import Secret
 from onerefresh.store import reset_in_child
 from onerefresh.stores.postgres.address import checked, parsed, place_of
 from onerefresh.stores.postgres.connections import PATIENCE, Loan, connected, is_gone, unusable
 from onerefresh.stores.postgres.exchange import Connection, Refused, pq, psycopg
 from onerefresh.threads import Job, start
-from onerefresh.token import Secret
 
 __all__ = ["OwnConnections"]
 

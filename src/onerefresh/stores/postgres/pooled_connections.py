@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import Any
 
 from onerefresh.real_time import monotonic
+from onerefresh.secret import Secret
 from onerefresh.stores.postgres.address import Parameters, checked, parsed, place_of
 from onerefresh.stores.postgres.connections import Loan, connected, is_gone, unusable
 from onerefresh.stores.postgres.exchange import Connection, Refused, psycopg
-from onerefresh.token import Secret
 
 __all__ = ["PooledConnections"]
 

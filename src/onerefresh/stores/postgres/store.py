@@ -18,6 +18,7 @@ from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.limited_log import Topic, log_limited
 from onerefresh.pause import Wakeup, after
 from onerefresh.real_time import monotonic
+from onerefresh.secret import Secret
 from onerefresh.store import (
     HEAD_START,
     Conflict,
@@ -46,7 +47,6 @@ from onerefresh.stores.postgres.notifier import CannotListen, PostgresSubscripti
 from onerefresh.stores.postgres.own_connections import OwnConnections
 from onerefresh.stores.postgres.pooled_connections import PooledConnections
 from onerefresh.stores.postgres.sql import DEFAULT_TABLE, Statements
-from onerefresh.token import Secret
 
 __all__ = ["PostgresStore"]
 

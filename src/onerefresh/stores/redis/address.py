@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from onerefresh.errors import ConfigurationError
-from onerefresh.token import Secret
+from onerefresh.secret import Secret
 
 __all__ = ["PREFIX", "SCHEMES", "SHAPES", "Address", "Kind", "need_redis"]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.pause import Wakeup
+from onerefresh.secret import Secret
 from onerefresh.store import (
     HEAD_START,
     Conflict,
@@ -34,7 +35,6 @@ from onerefresh.stores.redis.connection import Answer, Command, RedisConnection,
 from onerefresh.stores.redis.errors import RedisFailure
 from onerefresh.stores.redis.handshake import handshake
 from onerefresh.stores.redis.notifier import RedisSubscription
-from onerefresh.token import Secret
 
 __all__ = ["RedisStore"]
 
