@@ -15,7 +15,7 @@ help:
 	@echo "make demo    100 parallel calls, once as usually written and once through onerefresh"
 	@echo "make test    all tests but the longest"
 	@echo "make long    the longest tests: of the proof, storms of signals, kills, benchmarks, an older version beside this, all combinations"
-	@echo "make pythons the fast tests on the other Pythons: 3.12 and 3.13, by pyenv or on the PATH"
+	@echo "make pythons all but the slow tests on the other Pythons: 3.12 and 3.13, by pyenv or on the PATH"
 	@echo "make wheel   build wheel and sdist, and run the fast tests against the installed wheel"
 	@echo "make coverage which lines and branches the tests run"
 	@echo "make check   lint, types and the fast tests"
@@ -49,11 +49,11 @@ pythons:
 	@for version in $(PYTHONS); do \
 	    python=$$(requirements/find-python $$version) || { echo "NOT TESTED: Python $$version is not installed" >&2; continue; }; \
 	    echo "Python $$version"; \
-	    $(MAKE) --no-print-directory fast VENV=.venv-pythons/$$version PYTHON="$$python" || exit 1; \
+	    $(MAKE) --no-print-directory fast MARKS="not slow" VENV=.venv-pythons/$$version PYTHON="$$python" || exit 1; \
 	done
 
 fast: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "$(or $(MARKS),not slow and not seconds)"
 
 check: lint types fast
 

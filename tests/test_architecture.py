@@ -296,6 +296,7 @@ BROUGHT_BY = {
 }  # fmt: skip
 
 
+@pytest.mark.seconds
 def test_importing_each_module_needs_no_extra_but_its_own() -> None:
     wanted = []
     for name in every_module_name():

@@ -64,6 +64,7 @@ def test_a_page_without_the_marks_is_an_error_and_stays_as_it_is(tmp_path: Path)
     assert page.read_text() == "nothing here\n"
 
 
+@pytest.mark.seconds
 @pytest.mark.usefixtures("unmeasured")
 def test_a_credential_among_many_takes_no_more_than_a_kibibyte_beyond_its_token() -> None:
     # In a process of its own: what other tests have left in the library's tables decides when those grow.

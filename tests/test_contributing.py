@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
 from tests.core.test_never_a_hang import locks_in, modules
 from tests.package import PACKAGE
 
@@ -26,6 +27,7 @@ def test_each_target_is_there() -> None:
     assert named <= targets
 
 
+@pytest.mark.seconds
 def test_each_rule_is_where_the_table_says() -> None:
     rows = re.findall(r"^\| ([^|`]+) \| (`[^|]+`) \|$", TEXT.split("## Where each rule is")[1], re.MULTILINE)
     rules = {rule: re.findall(r"`(\S+) (\w+)`", files) for rule, files in rows}

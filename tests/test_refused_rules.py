@@ -349,6 +349,7 @@ def test_a_slow_body_is_cut() -> None:
     assert read([b"["] * 9, clock=lambda: next(now)) == (b"[[[", False, 3)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "raw deflate", "gzip, deflate", " GZIP "])
 @given(st.binary(max_size=500), st.integers(1, 40))
 def test_a_compressed_body_is_decoded_however_it_is_cut(encoding: str, body: bytes, size: int) -> None:

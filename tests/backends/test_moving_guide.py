@@ -115,6 +115,7 @@ def test_the_files_are_those_that_the_tests_run() -> None:
     assert set(FILES) == {"table.py", "old_worker.py", "new_worker.py", "back.py", "moved.py"}
 
 
+@pytest.mark.long
 def test_a_customer_goes_over_to_the_new_workers_in_one_step(app: App) -> None:
     first = app.run("old.py", "customer-1").strip()
     assert app.run("new.py", "customer-1").strip() == first
@@ -126,6 +127,7 @@ def test_a_customer_goes_over_to_the_new_workers_in_one_step(app: App) -> None:
     assert (app.server.counters.refreshes, app.server.counters.reuse_detected) == (3, 0)
 
 
+@pytest.mark.long
 def test_old_and_new_workers_beside_each_other_use_no_token_twice(
     new_auth_server: Callable[..., AuthServer], tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_processes_that_are_spawned_share_the_session_through_the_store(
     new_program: Callable[..., Program], method: str

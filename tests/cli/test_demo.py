@@ -18,6 +18,7 @@ from onerefresh.testing import Entry
 from .conftest import Home
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_hundred_calls_as_usually_written_and_through_onerefresh(home: Home) -> None:
     done = home.run("demo", "--json")
@@ -46,6 +47,7 @@ def test_a_hundred_calls_as_usually_written_and_through_onerefresh(home: Home) -
     assert "with onerefresh: token revoked during 52 calls\n" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_without_options_it_prints_tables(home: Home) -> None:
     done = home.run("demo", "--workers", "2", "--calls", "3")
@@ -65,6 +67,7 @@ def test_without_options_it_prints_tables(home: Home) -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_one_worker_alone_gets_along_the_usual_way_too(home: Home) -> None:
     done = home.run("demo", "--workers", "1", "--calls", "2", "--json")
@@ -74,6 +77,7 @@ def test_one_worker_alone_gets_along_the_usual_way_too(home: Home) -> None:
     assert [shown[way]["session"] for way in ("usual", "onerefresh")] == ["alive", "alive"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_diagram_shows_one_refresh_for_calls_of_two_processes(home: Home) -> None:
     done = home.run("demo", "--mermaid", "--workers", "2", "--calls", "6")
@@ -106,6 +110,7 @@ def test_the_diagram_shows_one_refresh_for_calls_of_two_processes(home: Home) ->
     assert lines[-1] == "Note over C1,A: 3 more calls were refused, and answered after the same refresh"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_on_a_terminal_it_shows_how_far_it_is(home: Home) -> None:
     parent, child = pty.openpty()
@@ -140,6 +145,7 @@ def test_without_its_extra_it_says_how_to_install_it(home: Home) -> None:
     assert done.stderr == "onerefresh: onerefresh demo needs httpx2: run pip install 'onerefresh[cli]'\n"
 
 
+@pytest.mark.seconds
 def test_a_worker_that_dies_is_told(home: Home) -> None:
     script = """
 import sys

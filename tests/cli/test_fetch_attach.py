@@ -33,6 +33,7 @@ def wanting(home: Home, request: pytest.FixtureRequest) -> Iterator[Home]:
         yield home
 
 
+@pytest.mark.long
 def test_the_api_gets_the_token_as_it_wants_it(wanting: Home) -> None:
     wanting.log_in()
     server = wanting.server

@@ -13,6 +13,7 @@ from .conftest import SECRET, Home
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_a_doubtful_end_is_explained_and_retried(home: Home) -> None:
     home.log_in(expires_in=0.001)
     home.server.fail_next(status=401, body="")
@@ -64,6 +65,7 @@ def log_all_in(home: Home) -> dict[str, dict[str, object]]:
     return answers
 
 
+@pytest.mark.long
 def test_all_of_a_store_are_asked_for_but_those_that_are_healthy(home: Home) -> None:
     """Each command is a process of its own: what it goes by stands in the store."""
     answers = log_all_in(home)
@@ -103,6 +105,7 @@ def test_all_of_a_store_are_asked_for_but_those_that_are_healthy(home: Home) -> 
         assert text not in done.stdout + done.stderr + again.stdout + again.stderr
 
 
+@pytest.mark.long
 def test_several_processes_that_retry_at_once_ask_once(home: Home) -> None:
     home.log_in(expires_in=0.001)
     home.server.fail_next(status=401, body="")

@@ -246,6 +246,7 @@ class TestStatus:
         assert (shown["since"], shown["store"].endswith("credentials.db")) == (None, True)
         assert "test-" not in done.stdout.replace(str(home.folder), "")
 
+    @pytest.mark.long
     def test_the_exit_code_says_where_somebody_has_to_log_in(self, home: Home) -> None:
         done = home.run("status", "acme")
         assert (done.returncode, "no token yet: log in" in done.stdout) == (4, True)

@@ -108,6 +108,7 @@ class TestAgeing:
             assert (done.returncode, done.stdout.strip()) == (0, old)
         assert home.server.counters.token_requests == 1
 
+    @pytest.mark.long
     def test_after_some_seconds_the_token_that_serves_is_printed_and_the_next_one_is_kept(self, home: Home) -> None:
         old = self.log_in(home)
         home.server.hold("token_sent")

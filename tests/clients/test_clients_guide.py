@@ -16,6 +16,7 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "clients.md").read_text(encoding="
 BLOCKS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.seconds
 def test_the_examples_of_the_guide_run_one_after_another(server: AuthServer) -> None:
     seed = server.issue()
     names: dict[str, Any] = {"__name__": "guide"}

@@ -226,6 +226,7 @@ else:
 """
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     ("client", "blocked", "says"),
     [
@@ -244,6 +245,7 @@ def test_a_missing_client_is_named_with_the_extra_that_brings_it(client: str, bl
     assert says in done.stdout
 
 
+@pytest.mark.seconds
 def test_httpx2_may_stand_in_for_httpx() -> None:
     program = "import httpx2; httpx2.alias_httpx(); import onerefresh.clients.httpx as ours; import httpx; "
     program += "assert httpx is httpx2 and issubclass(ours.BearerAuth, httpx.Auth)"

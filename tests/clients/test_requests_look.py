@@ -102,6 +102,7 @@ def looking(request: pytest.FixtureRequest, credential: Credential) -> Callable[
     return open_session
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_read_an_answer_gives_the_same(looking: Callable[[str, Any], requests.Session], way: str) -> None:
     asked: list[int] = []

@@ -162,6 +162,7 @@ def test_a_store_that_hangs_holds_up_the_care_for_no_other() -> None:
     until(lambda: not background_jobs())
 
 
+@pytest.mark.seconds
 def test_the_interpreter_does_not_wait_for_a_store_that_hangs() -> None:
     """Before, a process whose store hung for ever while its new token was looked after did not end."""
     program = [sys.executable, "-c", HANGS]

@@ -52,6 +52,7 @@ def program(text: str = PROGRAM) -> dict[str, Any]:
     return scope
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("name", ["refresh", "refresher"])
 def test_all_processes_of_a_deployment_agree(name: str, tmp_path: Path) -> None:
     (tmp_path / "tokens.py").write_text(PROGRAM)

@@ -310,6 +310,7 @@ def test_the_credential_may_say_how_long_its_callers_wait() -> None:
     assert credential.token(max_wait=PATIENCE).generation == 2
 
 
+@pytest.mark.seconds
 def test_a_refresher_that_never_returns_fails_its_callers_and_its_late_answer_counts() -> None:
     refresher = Refresher(gated=True, timeout=0.05)
     credential = Credential("acme", refresher, token=expired(), profile="grace:4.2")  # a time to live of about 2 s
@@ -416,6 +417,7 @@ def test_a_request_that_is_still_under_way_keeps_nobody_from_what_another_proces
     refresher.leave.set()
 
 
+@pytest.mark.seconds
 def test_a_late_answer_does_not_remove_the_flight_that_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a second use of the refresh token costs nothing, the next caller sends it beside the first one."""
     monkeypatch.setattr("onerefresh.profile.SHORTEST_LEASE", 1.0)

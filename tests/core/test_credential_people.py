@@ -44,6 +44,7 @@ def test_a_login_replaces_the_session_and_heals_a_dead_one() -> None:
     assert credential.status().state == "idle"
 
 
+@pytest.mark.seconds
 def test_a_login_elsewhere_heals_those_who_were_told_that_the_session_is_over() -> None:
     refresher = Refresher()
     refresher.failure = LoginRequired("revoked")
@@ -62,6 +63,7 @@ def test_a_login_elsewhere_heals_those_who_were_told_that_the_session_is_over() 
             assert time.monotonic() < deadline
 
 
+@pytest.mark.seconds
 def test_a_logout_elsewhere_is_not_undone_when_the_store_loses_the_record() -> None:
     store = MemoryStore()
     elsewhere = Credential("acme", Refresher(), token=first_token(), store=MemoryStoreFace(store))

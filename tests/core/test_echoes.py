@@ -391,6 +391,7 @@ STRANGE: dict[str, Callable[[str], BaseException]] = {
 }
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("method", ["load", "cas"])
 @pytest.mark.parametrize("what", STRANGE)
 @pytest.mark.parametrize("quiet", [0, 1, 2])

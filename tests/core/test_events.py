@@ -96,6 +96,7 @@ FAILURES: dict[int, tuple[str, type[Exception]]] = {
 }
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("status", FAILURES)
 def test_a_request_that_fails(status: int) -> None:
     name, error = FAILURES[status]
@@ -208,6 +209,7 @@ class Down(MemoryStore):
         return super().cas(key, expected, body)
 
 
+@pytest.mark.seconds
 def test_a_token_that_is_spooled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tmp_path.chmod(0o700)
     monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path))

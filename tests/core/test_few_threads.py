@@ -56,6 +56,7 @@ def others(request: pytest.FixtureRequest) -> list[Credential]:
     return asked(refresh, "other")
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("count", range(5))
 def test_refreshers_that_ask_others_are_served(
     count: int, others: list[Credential], monkeypatch: pytest.MonkeyPatch
@@ -162,6 +163,7 @@ def test_a_thread_does_not_count_on_itself(monkeypatch: pytest.MonkeyPatch) -> N
     assert seen == [False]
 
 
+@pytest.mark.seconds
 def test_from_an_event_loop_they_are_served(others: list[Credential], monkeypatch: pytest.MonkeyPatch) -> None:
     def refresh(token: Token) -> dict[str, object]:
         return answer(others[int(token.reveal())].token().reveal())

@@ -36,6 +36,7 @@ def test_a_child_with_the_store_of_its_parent_waits_for_the_parents_refresh(refu
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
 def test_children_that_are_forked_at_any_moment_get_a_token(store: str, tmp_path: Path) -> None:
     url = "memory" if store == "memory" else f"sqlite:///{tmp_path}/tokens.db"

@@ -247,6 +247,7 @@ def test_after_a_refusal_the_next_token_has_to_last_as_well() -> None:
 # --- Where the refresh fails ---
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("status", [503, 500, 400])
 def test_the_present_token_is_the_answer_where_the_refresh_fails(status: int) -> None:
     refresher = Refresher()

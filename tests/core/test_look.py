@@ -372,6 +372,7 @@ def test_a_thread_ends_when_its_store_closes_and_no_late_token_begins_another() 
     assert id(store) not in watch.watch._eyes
 
 
+@pytest.mark.seconds
 @pytest.mark.usefixtures("threads")
 def test_a_thread_ends_with_the_last_credential_and_the_next_one_begins_anew() -> None:
     store = Lossy()

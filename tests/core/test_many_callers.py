@@ -106,6 +106,7 @@ def test_an_api_that_refuses_everything_causes_one_refresh(auth_server: AuthServ
 # --- The token endpoint fails ---
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", [by_threads, by_tasks])
 def test_a_token_endpoint_that_fails_for_three_seconds_fails_no_call(
     auth_server: AuthServer, way: Callable[[Credential, str], list[int]]

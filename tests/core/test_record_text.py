@@ -175,6 +175,7 @@ some_records = st.builds(
 ).filter(lambda record: record.token is None or record.families)  # fmt: skip
 
 
+@pytest.mark.seconds
 @given(some_records)
 def test_any_record_survives_its_text_with_all_that_is_not_known_here(record: Record) -> None:
     text = encode(record)
@@ -183,6 +184,7 @@ def test_any_record_survives_its_text_with_all_that_is_not_known_here(record: Re
     assert text.isascii()
 
 
+@pytest.mark.seconds
 @given(some_records, json_values)
 def test_a_checksum_of_another_kind_is_dropped_and_none_is_needed(record: Record, checksum: object) -> None:
     fields = {**json.loads(encode(record)), CHECKSUM: checksum}
@@ -191,6 +193,7 @@ def test_a_checksum_of_another_kind_is_dropped_and_none_is_needed(record: Record
     assert encode(decode(json.dumps(fields), "acme")) == encode(record)
 
 
+@pytest.mark.seconds
 @given(some_records)
 def test_a_store_may_write_the_same_values_otherwise(record: Record) -> None:
     """One of somebody's own may keep JSON: the order and the spaces are its own."""

@@ -195,6 +195,7 @@ def test_a_busy_session_lives_to_its_maximum_although_its_refresh_token_ends_fir
     assert sent <= 36_000.0 / 1440.0 + 3, "and not refreshed in a loop at its end"
 
 
+@pytest.mark.seconds
 def test_near_its_maximum_nothing_is_refreshed_in_vain() -> None:
     sent, _ = use(1800.0, 7200.0, lives=100_000.0, every=10.0)
     assert sent <= 7

@@ -104,6 +104,7 @@ def test_the_exception_of_save_is_found_behind_what_callers_are_raised() -> None
     assert isinstance(shared.__cause__, OSError)
 
 
+@pytest.mark.long
 def test_a_refused_token_is_not_given_again_while_its_successor_is_not_saved() -> None:
     host, refresher = Host(failures=6), Refresher()
     credential = Credential("acme", refresher, token=first_token(), save=host.keep)
@@ -222,6 +223,7 @@ def test_closing_saves_what_could_not_be_saved_before() -> None:
     assert [token.generation for token in host.kept] == [2]
 
 
+@pytest.mark.long
 def test_closing_keeps_the_credential_open_while_its_token_is_in_memory_only() -> None:
     host = Host(failures=6)
     acme = Credential("acme", Refresher(), token=expired(), save=host.keep)

@@ -319,6 +319,7 @@ PATHS: dict[str, Callable[[], object]] = {
 }
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("path", PATHS)
 def test_an_error_shows_no_token(path: str) -> None:
     with logged() as lines, listening() as heard, pytest.raises((OnerefreshError, TypeError)) as caught:
@@ -339,6 +340,7 @@ def test_a_store_whose_exception_holds_a_token_is_not_quoted() -> None:
     assert_silent(str(caught.value), repr(caught.value), *lines, *map(repr, heard))
 
 
+@pytest.mark.seconds
 def test_a_save_whose_exception_holds_a_token_is_not_quoted() -> None:
     def save(token: Token) -> None:
         raise OSError(f"could not write {token.reveal_refresh_token()}")

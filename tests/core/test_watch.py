@@ -120,6 +120,7 @@ def test_a_process_whose_session_another_one_has_ended_and_begun_anew_looks_agai
         assert mine._memory.watched
 
 
+@pytest.mark.seconds
 def test_a_claim_is_put_back_no_more_once_its_refresher_has_not_returned_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

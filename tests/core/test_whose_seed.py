@@ -171,6 +171,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(("sub", "told"), [("ben", "ConfigurationError"), ("", "access-anna")])
 def test_another_process_says_the_same(tmp_path: Path, sub: str, told: str) -> None:
     place = f"sqlite:///{tmp_path}/tokens.db"

@@ -166,6 +166,7 @@ def test_waiting_for_another_process_is_said_to_be_that() -> None:
         store.cas("waiting", left.version, found.body)
 
 
+@pytest.mark.seconds
 def test_a_pause_of_the_token_endpoint_is_said_to_be_that() -> None:
     answers: list[Mapping[str, object] | Exception] = [first_token(), RefreshUnavailable("503", retry_after=1.0)]
 

@@ -131,6 +131,7 @@ def test_async_work_that_waits_for_other_work_holds_it_up_in_no_number(monkeypat
     assert in_threads([asked(number) for number in range(2 * SIZE)]) == [2] * 2 * SIZE
 
 
+@pytest.mark.seconds
 def test_a_burst_starts_no_thread_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
 

@@ -194,6 +194,7 @@ def test_the_same_token_once_more_is_asked_for_again_soon() -> None:
     assert again.expires_at == START + HOUR + 60.0, "a cache may have the next one by then"
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("has_clock", [True, False])
 @pytest.mark.parametrize("skew", [7200.0, -7200.0])
 @pytest.mark.parametrize("says", SAYS)
@@ -219,6 +220,7 @@ def test_machines_of_all_sorts_share_one_token(
     assert refusals <= (1 if has_clock else 7)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("has_clock", [True, False])
 @pytest.mark.parametrize("skew", [7200.0, -7200.0])
 def test_processes_that_live_for_one_call_know_it_from_the_record(
@@ -240,6 +242,7 @@ def test_processes_that_live_for_one_call_know_it_from_the_record(
     assert refusals <= 1, "the first token, which is dated by the machine that brought it"
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("later", ["wrong", "right"])
 @pytest.mark.parametrize("says", SAYS)
 @pytest.mark.parametrize("date", [True, False])

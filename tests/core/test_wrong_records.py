@@ -90,6 +90,7 @@ def assert_works(store: Callable[[], Store], *, but: type[OnerefreshError] = One
         assert many["acme"].status().state == State.EMPTY
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("base", BASES)
 def test_a_wrong_value_is_damage_or_does_no_harm(base: str) -> None:
     """Before types and ranges were checked, 209 of 3,936 such records raised errors that were not ours."""
@@ -178,6 +179,7 @@ def places_to_keep(tmp_path: Path) -> dict[str, Callable[[object], Store]]:
     }
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("where", places_to_keep(Path()))
 def test_what_is_no_record_is_replaced_by_a_login_in_each_store(where: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
@@ -262,6 +264,7 @@ def spool_file(folder: Path, store: Store | None = None) -> tuple[Spool, Path]:
     return mine, path
 
 
+@pytest.mark.seconds
 def test_a_wrong_value_in_a_spool_file_is_damage_or_does_no_harm(tmp_path: Path) -> None:
     """One with ``"generation": Infinity`` raised OverflowError."""
     mine, path = spool_file(tmp_path)
@@ -307,6 +310,7 @@ def test_what_is_no_spooled_token_is_passed_over(content: bytes, encrypted: bool
         assert mine.read() is None
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_one_flipped_byte_of_a_spool_file_is_told_from_truth(encrypted: bool, tmp_path: Path) -> None:
     mine, path = spool_file(tmp_path, EncryptedStore(Somewhere(), lambda: KEY) if encrypted else None)

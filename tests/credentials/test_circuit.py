@@ -166,6 +166,7 @@ def test_who_has_patience_waits_and_is_served(auth_server: AuthServer, monkeypat
             assert {one.result(PATIENCE).generation for one in first} == {2}
 
 
+@pytest.mark.seconds
 @pytest.mark.usefixtures("found_out")
 def test_who_waits_for_a_turn_is_told_once_it_is_left_alone(auth_server: AuthServer) -> None:
     """Those that had begun to wait before that sent a request each."""

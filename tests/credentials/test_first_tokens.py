@@ -103,6 +103,7 @@ def test_a_lookup_that_hangs_ends_no_caller_s_patience() -> None:
     assert table.asked == ["acme"]
 
 
+@pytest.mark.seconds
 def test_lookups_that_hang_leave_threads_to_others() -> None:
     table, others = Table(hanging=lambda _: True), Refresher()
     with (
@@ -229,6 +230,7 @@ def test_a_row_that_cannot_be_read_keeps_no_other_tenant_from_being_refreshed(au
     assert any(isinstance(link, KeyError) for link in chain(error))
 
 
+@pytest.mark.seconds
 def test_a_lookup_that_hangs_keeps_no_run_over_many_from_its_end(
     auth_server: AuthServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

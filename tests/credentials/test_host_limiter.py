@@ -309,6 +309,7 @@ def test_nothing_but_time_makes_room_where_all_hang() -> None:
     assert [latch.wait(PATIENCE) for latch in woken] == [True] * MOST_SLOW
 
 
+@pytest.mark.seconds
 def test_healthy_tenants_of_a_host_are_served_while_others_of_it_hang() -> None:
     go_on, hanging = threading.Event(), threading.Semaphore(0)
 

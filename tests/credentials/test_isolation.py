@@ -137,6 +137,7 @@ class Held:
         return all(self.arrived.acquire(timeout=PATIENCE) for _ in range(count))
 
 
+@pytest.mark.seconds
 def test_a_blocking_function_that_hangs_takes_no_thread_from_another_function(monkeypatch: pytest.MonkeyPatch) -> None:
     """It states no host, and took all threads there are: another provider's customers were never asked for."""
     monkeypatch.setattr(host_limiter, "SLOW_AT_FIRST", 0.2)
@@ -162,6 +163,7 @@ def test_a_blocking_function_that_hangs_takes_no_thread_from_another_function(mo
             hanging.leave.set()
 
 
+@pytest.mark.seconds
 def test_an_async_function_without_a_loop_of_its_callers_takes_no_thread_from_another_function(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -205,6 +207,7 @@ class Hangs(MemoryStore):
         return super().load(key)
 
 
+@pytest.mark.seconds
 def test_a_store_that_hangs_takes_no_thread_from_another_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """It took all threads there are: the customers of another database were never refreshed."""
     monkeypatch.setattr(host_limiter, "SLOW_AT_FIRST", 0.2)
@@ -233,6 +236,7 @@ class HoldsRevocations(Held):
         super().__call__(token)
 
 
+@pytest.mark.seconds
 def test_revocations_that_hang_take_no_thread_from_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever deletes a thousand customers of one provider stopped the refreshes of all others."""
     monkeypatch.setattr(host_limiter, "SLOW_AT_FIRST", 0.2)

@@ -23,6 +23,7 @@ def never(token: Token) -> dict[str, object]:
     raise AssertionError("nothing is to be refreshed")
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "encrypted"])
 def test_nothing_is_left_of_a_deleted_tenant(kind: str, tmp_path: Path) -> None:
     encrypted = EncryptedStore(MemoryStore(), KeyFile(tmp_path / "k" / "key"))

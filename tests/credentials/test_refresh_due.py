@@ -376,6 +376,7 @@ class Listed(Store):
             yield f"tenant-{number}", self.due if number % 10 == 0 else self.fresh
 
 
+@pytest.mark.seconds
 def test_however_many_records_are_looked_at_in_little_memory(auth_server: AuthServer) -> None:
     count = 3_000
     owner = endpoint(auth_server).identity
@@ -407,6 +408,7 @@ class Script(Child):
     scripts = "tests.credentials.scripts"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_processes_refresh_each_once(tmp_path: Path, auth_server: AuthServer) -> None:
     keys = [f"tenant-{number}" for number in range(40)]

@@ -146,6 +146,7 @@ class AtOneHost(Refresher):
     host, identity = "auth.example:443", "one at one host"
 
 
+@pytest.mark.seconds
 def test_a_run_goes_on_with_a_host_that_has_answered_before_it_has_read_all_records() -> None:
     """A million records of one provider were read first, while a single token was refreshed."""
 

@@ -100,6 +100,7 @@ def test_a_host_that_hangs_gets_one_renewal_before_those_of_others(monkeypatch: 
     assert max(before) <= 1
 
 
+@pytest.mark.seconds
 def test_a_host_that_answers_again_is_asked_for_all_in_the_next_run(both: Both) -> None:
     silent = both.servers["bad"]
     silent.fail_next(None, status=503, headers={"Retry-After": "0"})
@@ -120,6 +121,7 @@ def test_tenants_whose_sessions_are_over_make_no_host_silent(both: Both) -> None
     assert (summary.refreshed, summary.postponed) == (2 * EACH - PROBES, 0)
 
 
+@pytest.mark.seconds
 def test_what_failed_the_last_time_comes_last(new_auth_server: Callable[..., AuthServer]) -> None:
     server, order = new_auth_server(), list[str]()
     keys = [f"tenant-{number}" for number in range(20)]
@@ -205,6 +207,7 @@ def nothing_is_learned(number: int) -> Summary:
         return credentials.refresh_due(within=600, keys=keys, rate=None)
 
 
+@pytest.mark.seconds
 def test_each_is_looked_at_a_few_times_where_nothing_is_learned_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """With each renewal that ended, all that were kept were moved: hours for a hundred thousand."""
     hosts = Counting()

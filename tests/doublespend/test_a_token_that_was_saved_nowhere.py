@@ -219,6 +219,7 @@ def new_scene(
     return make
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(("kind", "after"), CASES)
 def test_the_next_caller_gets_what_the_process_has_already(
     new_scene: Callable[[str], Scene], kind: str, after: str
@@ -245,6 +246,7 @@ def test_so_do_many_in_threads_and_tasks(new_scene: Callable[[str], Scene], afte
         scene.assert_unharmed([*told, *also.result(PATIENCE)])
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("after", AFTER)
 def test_whoever_asks_while_the_store_is_down_is_told_so_and_sends_nothing(
     new_scene: Callable[[str], Scene], after: str

@@ -21,6 +21,7 @@ LOSSES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", LOSSES)
 def test_an_old_copy_is_not_spent_while_another_process_has_the_newest(
     new_crew: Callable[[str], Crew], kind: str
@@ -57,6 +58,7 @@ def test_a_caller_who_waits_for_no_longer_than_a_second_hears_so_and_costs_nothi
     crew.assert_unharmed(stale.ask("token"), stale, holder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["valkey durable", *long("valkey flushed", "valkey restarted")])
 def test_the_first_token_of_a_new_process_is_not_spent_where_the_store_may_lose_writes(
     new_crew: Callable[[str], Crew], kind: str
@@ -70,6 +72,7 @@ def test_the_first_token_of_a_new_process_is_not_spent_where_the_store_may_lose_
 
 
 # A new process trusts a store that keeps all.
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["valkey flushed", *long("valkey restarted")])
 def test_a_copy_that_still_serves_is_handed_out_at_once_and_replaced_later(
     new_crew: Callable[[str], Crew], kind: str
@@ -85,6 +88,7 @@ def test_a_copy_that_still_serves_is_handed_out_at_once_and_replaced_later(
     crew.assert_unharmed(stale.ask("expired", seconds=1_000.0), stale, late, holder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["valkey flushed", *long("postgres deleted")])
 def test_a_record_that_another_process_wrote_since_says_nothing_of_the_others(
     new_crew: Callable[[str], Crew], kind: str
@@ -100,6 +104,7 @@ def test_a_record_that_another_process_wrote_since_says_nothing_of_the_others(
     assert crew.server.counters.reuse_detected == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["postgres deleted", *long("valkey flushed")])
 def test_nor_does_the_one_record_that_is_left(new_crew: Callable[[str], Crew], kind: str) -> None:
     crew = new_crew(kind)
@@ -125,6 +130,7 @@ def test_a_token_in_the_spool_of_the_same_host_counts_too(new_crew: Callable[[st
 # --- Gone back ---
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["postgres deleted", "sqlite deleted", *long("valkey restarted")])
 def test_the_newest_token_is_brought_back_into_a_store_that_was_restored_though_nobody_asks(
     new_crew: Callable[[str], Crew], kind: str
@@ -138,6 +144,7 @@ def test_the_newest_token_is_brought_back_into_a_store_that_was_restored_though_
     crew.assert_unharmed(stale.ask("expired", seconds=1_000.0), stale, holder)
 
 
+@pytest.mark.long
 def test_an_old_copy_is_not_spent_although_a_server_that_was_restored_agrees_with_it(
     new_crew: Callable[[str], Crew],
 ) -> None:
@@ -166,6 +173,7 @@ def test_where_nobody_has_anything_newer_the_old_copy_is_tried_once(new_crew: Ca
 # --- The one with the newest is renewing it ---
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["postgres deleted", "sqlite deleted", *long("valkey flushed", "valkey restarted")])
 def test_an_old_copy_is_not_spent_while_the_newest_is_being_renewed(new_crew: Callable[[str], Crew], kind: str) -> None:
     crew = new_crew(kind)
@@ -185,6 +193,7 @@ def test_an_old_copy_is_not_spent_while_the_newest_is_being_renewed(new_crew: Ca
     assert crew.server.counters.token_requests == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "knows"),
     [

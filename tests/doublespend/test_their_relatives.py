@@ -273,6 +273,7 @@ def test_it_waits_for_the_answer_to_what_another_one_has_sent(authority: AuthSer
     assert authority.session == "alive"
 
 
+@pytest.mark.seconds
 def test_several_that_ask_at_the_same_moment_send_one_request(authority: AuthServer, resources: ExitStack) -> None:
     """Before, most of them sent: each has a record of its own, in which it alone claims."""
     for number in range(1, 11):
@@ -291,6 +292,7 @@ def test_several_that_ask_at_the_same_moment_send_one_request(authority: AuthSer
         assert {token.reveal() if isinstance(token, Token) else token for token in told} == {host.kept.reveal()}
 
 
+@pytest.mark.seconds
 def test_a_host_that_logs_in_anew_begins_a_session_of_its_own(authority: AuthServer, resources: ExitStack) -> None:
     host = Host(authority.issue())
     knows = Credential("acme", refresher_of(authority), token=host.kept, save=host.keep)

@@ -26,6 +26,7 @@ def clean(setup: Setup) -> int:
     return result.states
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("server", Server, ids=lambda server: server.value)
 def test_no_schedule_with_one_fault_breaks_a_promise(server: Server) -> None:
     assert clean(Setup(server, Store.CLOCK, faults=1)) > 1_000
@@ -46,6 +47,7 @@ def test_no_schedule_with_one_fault_on_one_host_breaks_a_promise() -> None:
     assert clean(Setup(Server.REVOKE, Store.FLOCK, faults=1)) > 5_000
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("defect", DEFECTS, ids=str)
 def test_a_planted_defect_is_found(defect: Defect) -> None:
     with defect.replace():

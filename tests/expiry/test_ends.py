@@ -362,6 +362,7 @@ NAMES = st.sampled_from(
 CLAIMS = st.dictionaries(st.sampled_from(["exp", "iat"]), ANY)
 
 
+@pytest.mark.seconds
 @given(st.dictionaries(NAMES, ANY), CLAIMS, st.booleans(), st.booleans())
 def test_any_answer_has_an_end_that_is_bounded(
     answer: dict[str, object], claims: dict[str, object], is_kept: bool, renewable: bool
@@ -373,6 +374,7 @@ def test_any_answer_has_an_end_that_is_bounded(
         assert not renewable or not found.odd or (found.expires_at or 0) <= NOW + CAUTIOUS_LIFE
 
 
+@pytest.mark.seconds
 @given(st.dictionaries(NAMES.filter(is_expiry), ANY, min_size=1))
 def test_what_is_stated_and_not_understood_never_lasts_for_ever(answer: dict[str, object]) -> None:
     found = end_of(answer, at=NOW)

@@ -96,6 +96,7 @@ def test_a_process_with_a_live_token_in_memory_never_puts_it_back() -> None:
         assert memory.known is None
 
 
+@pytest.mark.seconds
 def test_a_store_that_goes_back_to_before_the_move_is_told_so_by_whoever_has_seen_it() -> None:
     source, target, refresher = MemoryStore(), MemoryStore(), Refresher()
     with Credential("a", refresher, store=source) as old:
@@ -112,6 +113,7 @@ def test_a_store_that_goes_back_to_before_the_move_is_told_so_by_whoever_has_see
         assert record_of(source).moved_to == "memory"
 
 
+@pytest.mark.seconds
 def test_moved_back_the_old_processes_go_on() -> None:
     server, source, target = Strict(), MemoryStore(), MemoryStore()
     with Credential("a", server.refresh, store=source) as old:

@@ -84,6 +84,7 @@ def test_the_steps_are_enough() -> None:
     assert 8 <= Two().copy() < max(STEPS)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("order", ORDERS, ids="-".join)
 def test_killed_at_any_step_the_next_copy_goes_on(order: tuple[str, ...]) -> None:
     for step in STEPS:
@@ -97,6 +98,7 @@ def test_killed_at_any_step_the_next_copy_goes_on(order: tuple[str, ...]) -> Non
         two.assert_whole()
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("worker", WORKERS)
 def test_a_worker_at_any_step_is_in_nobodys_way(worker: str) -> None:
     for step in STEPS:

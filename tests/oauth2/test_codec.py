@@ -83,6 +83,7 @@ def test_odd_characters_of_ids_and_secrets_arrive(client_id: str, secret: str) -
     assert dict(form_of(post)) | {"client_id": client_id, "client_secret": secret} == dict(form_of(post))
 
 
+@pytest.mark.seconds
 @given(
     client_id=printable,
     secret=printable,

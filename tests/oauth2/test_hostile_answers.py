@@ -282,6 +282,7 @@ def test_a_server_that_answers_before_it_has_read_is_heard(sender_for: SenderFor
     assert outcome(sender_for(f"{server.origin}/token"), f"{server.origin}/token") != FailureKind.REFRESHER
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000, HINTS * 5000, b"HTTP/1.1 2000 OK\r\n\r\n"]
 )

@@ -55,6 +55,7 @@ def test_a_process_that_sleeps_through_a_refresh_adopts_its_token(new_fleet: Cal
     assert late.events("sent") == []
 
 
+@pytest.mark.long
 def test_eight_processes_at_once_wait_for_one_refresh(
     new_fleet: Callable[..., Fleet], capsys: pytest.CaptureFixture[str]
 ) -> None:

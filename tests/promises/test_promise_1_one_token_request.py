@@ -78,6 +78,7 @@ def tasks_of_trio(acme: Credential, origin: str) -> list[int]:
 CALLERS: list[Caller] = [threads_with_requests, tasks_with_httpx, tasks_with_aiohttp, tasks_of_trio]
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("calls", CALLERS, ids=lambda calls: calls.__name__)
 def test_many_calls_of_one_client(auth_server: AuthServer, login: TokenEndpoint, calls: Caller) -> None:
     with Credential("acme", login, token=auth_server.issue()) as acme:

@@ -123,6 +123,7 @@ def test_an_api_that_refuses_every_token(auth_server: AuthServer, login: TokenEn
     assert max(times_that_a_call_came(auth_server)) <= 3
 
 
+@pytest.mark.seconds
 @each_client
 def test_an_endpoint_that_refuses_every_token_beside_a_good_one(
     auth_server: AuthServer, login: TokenEndpoint, calls: Caller

@@ -33,6 +33,7 @@ def renewed(credential: Credential) -> Token:
     return newer
 
 
+@pytest.mark.seconds
 def test_where_the_store_loses_the_record_nobody_says_that_the_session_is_over(
     auth_server: AuthServer, login: TokenEndpoint, store: Kept
 ) -> None:

@@ -24,6 +24,7 @@ FAILURES: dict[str, tuple[Callable[[], OnerefreshError], type[OnerefreshError]]]
 pytestmark = pytest.mark.usefixtures("short_recovery")
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("how", FAILURES)
 @pytest.mark.parametrize("has_seed", [False, True])
 def test_it_is_said_again_and_nothing_is_sent(*, how: str, has_seed: bool) -> None:

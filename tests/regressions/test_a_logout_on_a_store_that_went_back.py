@@ -18,6 +18,7 @@ from onerefresh.record_text import decode, encode
 from onerefresh.store import Versioned
 
 
+@pytest.mark.seconds
 def test_a_logout_is_final() -> None:
     logged_out = 0
     for seed in range(150):

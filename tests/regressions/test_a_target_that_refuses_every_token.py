@@ -22,6 +22,7 @@ from onerefresh.record_text import decode
 # --- The complaint ---
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("after", [3, 15, 35, 75, 160, 320, 700])
 def test_a_token_that_ends_is_refreshed_at_once_whatever_one_endpoint_answers(
     world: World, process: Process, after: int

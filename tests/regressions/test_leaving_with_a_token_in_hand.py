@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from onerefresh import Credential
 from onerefresh.stores.sqlite import SQLiteStore
 
@@ -34,6 +36,7 @@ except StoreUnavailable as error:
 """
 
 
+@pytest.mark.seconds
 def test_a_store_that_fails_once_as_the_process_ends_does_not_cost_the_token(tmp_path: Path) -> None:
     database = tmp_path / "tokens.db"
     nowhere = tmp_path / "file"
@@ -54,6 +57,8 @@ def test_a_store_that_fails_once_as_the_process_ends_does_not_cost_the_token(tmp
 SAVES = """
 import sys
 from pathlib import Path
+
+import pytest
 from onerefresh import Credential
 
 tries = 0

@@ -22,6 +22,7 @@ def _hasty_threads() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+@pytest.mark.seconds
 @pytest.mark.usefixtures("_hasty_threads")
 def test_threads_that_open_the_same_file_at_once_get_one_store(tmp_path: Path) -> None:
     together = threading.Barrier(4)

@@ -43,6 +43,7 @@ AS_EVER = [0.0, 10.0, 30.0, 70.0, 150.0, 310.0, 630.0]
 """When one endpoint that refuses every token causes a refresh, in the first minutes."""
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("knows_targets", [False, True])
 @pytest.mark.parametrize("count", [1, 7])
 def test_one_that_refuses_everything_costs_what_it_did(world: World, count: int, knows_targets: bool) -> None:
@@ -51,6 +52,7 @@ def test_one_that_refuses_everything_costs_what_it_did(world: World, count: int,
     assert found == AS_EVER[:6]
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("count", [1, 3])
 def test_so_do_a_thousand_such_beside_good_ones(world: World, count: int) -> None:
     processes = [Process(world) for _ in range(count)]
@@ -71,6 +73,7 @@ def flapping(path: str, generation: int, turns: dict[str, int]) -> bool:
     return turns[path] % 2 == 0
 
 
+@pytest.mark.seconds
 def test_those_that_flap_beside_one_that_refuses_everything_are_counted(
     world: World, process: Process, chance: random.Random
 ) -> None:
@@ -84,6 +87,7 @@ def test_those_that_flap_beside_one_that_refuses_everything_are_counted(
     assert len(found) <= 2 * len(AS_EVER[:6]), "the bad one as ever, and as many again"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("by_turns", [True, *long(False)])
 def test_all_of_them_together_in_several_processes(world: World, chance: random.Random, by_turns: bool) -> None:
@@ -132,6 +136,7 @@ def test_a_thousand_processes_share_one_count(flaps: int) -> None:
         assert refreshed_at == AS_EVER[:6]
 
 
+@pytest.mark.seconds
 def test_a_token_that_really_ends_beside_them_is_counted_with_them(world: World, process: Process) -> None:
     """Each second one that ends: at most as many token requests as where a target lies."""
     process.get("/bad")

@@ -38,6 +38,7 @@ def api(server: AuthServer) -> Iterator[ShapedApi]:
         yield api
 
 
+@pytest.mark.seconds
 def test_sync(acme: Credential, api: ShapedApi, storm: Storm, ended: Callable[[], Ended]) -> None:
     github = page.run("githubkit", acme, api.url)["github"]
 
@@ -50,6 +51,7 @@ def test_sync(acme: Credential, api: ShapedApi, storm: Storm, ended: Callable[[]
     assert isinstance(error.__cause__, LoginRequired)
 
 
+@pytest.mark.seconds
 def test_async(acme: Credential, api: ShapedApi, storm: Storm, ended: Callable[[], Ended]) -> None:
     github = page.run("githubkit", acme, api.url)["github"]
 
@@ -73,6 +75,7 @@ def test_the_auth_of_a_client_is_no_strategy(acme: Credential, api: ShapedApi) -
         GitHub(auth, base_url=api.url).request("GET", "/user")
 
 
+@pytest.mark.seconds
 def test_the_cache_that_all_objects_share_trusts_the_tags_of_the_api(acme: Credential, server: AuthServer) -> None:
     """Here two users' answers have one tag. A cache of each credential's own keeps them apart all the same."""
     other = Credential("other", lambda token: {}, token=server.issue())

@@ -370,6 +370,7 @@ def test_no_token_in_memory_is_not_valid_until_refresh(server: AuthServer) -> No
     assert credentials.token == acme.token().reveal()
 
 
+@pytest.mark.seconds
 def test_an_sdk_that_reads_the_token_and_refreshes_after_a_401_causes_one_token_request(
     server: AuthServer, acme: Credential
 ) -> None:

@@ -69,6 +69,7 @@ def api(server: AuthServer) -> Iterator[str]:
             serving.join()
 
 
+@pytest.mark.seconds
 def test_async(acme: Credential, api: str, server: AuthServer, storm: Storm) -> None:
     page.run("mcp", acme, api)
 

@@ -98,6 +98,7 @@ def test_a_forked_child_neither_unlocks_nor_keeps_the_hold(tmp_path: Path) -> No
     }
 
 
+@pytest.mark.seconds
 def test_a_child_that_outlives_a_crash_does_not_keep_the_hold(tmp_path: Path) -> None:
     left = elsewhere.run("leave_a_child", tmp_path / "tokens.db")
     try:

@@ -143,6 +143,7 @@ def test_where_no_thread_starts_nothing_stays_open(
     assert (waiter._blocked, open_descriptors()) == ({}, before)
 
 
+@pytest.mark.seconds
 def test_a_thousand_holds_and_waits_leave_no_descriptor_and_no_thread(lock_file: Path) -> None:
     waiter, before, threads = LockWaiter(), open_descriptors(), threading.active_count()
     for _ in range(1000):

@@ -110,6 +110,7 @@ def test_a_file_of_another_user_is_refused(path: Path) -> None:
             use()
 
 
+@pytest.mark.seconds
 def test_old_tokens_are_not_in_the_file_any_more(path: Path) -> None:
     refresher = Refresher()
     with Credential("acme", refresher, token=FIRST, store=SQLiteStore(path)) as credential:
@@ -268,6 +269,7 @@ def test_a_database_that_another_program_has_locked_is_said_to_be_so(
     assert store.load("acme") == (version, "body")
 
 
+@pytest.mark.seconds
 def test_a_file_that_another_program_has_locked_holds_up_no_other_file(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +299,7 @@ def test_a_file_that_another_program_has_locked_holds_up_no_other_file(
     assert locked.load("acme") == (written, "after")
 
 
+@pytest.mark.seconds
 def test_who_reads_for_long_holds_up_no_other_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit waits for readers: one may have been stopped."""
     monkeypatch.setattr(sqlite_store, "BUSY_SECONDS", 60.0)
@@ -316,6 +319,7 @@ def test_who_reads_for_long_holds_up_no_other_file(path: Path, tmp_path: Path, m
     assert read.load("acme") == (after, "after")
 
 
+@pytest.mark.seconds
 def test_nothing_that_the_store_does_drops_a_lock_on_its_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """POSIX drops all locks of a process on a file when it closes any descriptor of that file."""
     monkeypatch.setattr(sqlite_store, "BUSY_SECONDS", 0.05)
@@ -341,6 +345,7 @@ def test_nothing_that_the_store_does_drops_a_lock_on_its_file(path: Path, monkey
     assert elsewhere.run("try_to_lock", path) == "locked it"
 
 
+@pytest.mark.seconds
 def test_many_threads_may_make_the_file_at_once(tmp_path: Path) -> None:
     for attempt in range(10):
         store = SQLiteStore(tmp_path / f"{attempt}" / "tokens.db")
@@ -355,5 +360,6 @@ def test_many_threads_may_make_the_file_at_once(tmp_path: Path) -> None:
         assert [store.load(f"key {number}") for number in range(6)] == [(version, "body") for version in versions]
 
 
+@pytest.mark.seconds
 def test_a_child_that_is_forked_in_the_middle_of_a_write_can_use_the_store(path: Path) -> None:
     assert elsewhere.run("fork_in_the_middle", path) == [0] * 12

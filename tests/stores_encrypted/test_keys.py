@@ -118,6 +118,7 @@ def test_a_key_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
+@pytest.mark.seconds
 def test_processes_that_make_a_key_file_at_the_same_time_get_the_same_key(tmp_path: Path) -> None:
     for told in crowd("key_file", tmp_path, rounds=40):
         assert len(set(told)) == 1
@@ -336,6 +337,7 @@ def test_a_key_in_the_keyring_is_made_once_and_kept(use: Callable[[Any], Any]) -
     assert list(backend.kept) == [("acme", "tokens")]
 
 
+@pytest.mark.seconds
 def test_processes_that_make_a_key_in_the_keyring_at_the_same_time_get_the_same_key(tmp_path: Path) -> None:
     for told in crowd("keyring", tmp_path, rounds=25):
         assert len(set(told)) == 1

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_one_connection_serves_all_operations_of_a_while(through: PostgresStore, relay: Relay) -> None:
     version = through.cas("acme", None, "body")
     for _ in range(20):
@@ -93,6 +94,7 @@ def test_a_connection_that_cannot_be_opened_takes_no_place(through: PostgresStor
     assert through.load("acme") is None
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_server_that_stopped_is_an_error_in_bounded_time(
     own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
@@ -214,6 +216,7 @@ def test_ctrl_c_in_the_middle_shows_nothing_and_leaves_no_answer_behind(
     assert found.body in ("before", ACCESS)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("use", ["load", "cas", "scan", "wait"])
 def test_a_signal_at_any_place_leaves_no_turn_taken_and_no_connection_with_two(store: PostgresStore, use: str) -> None:

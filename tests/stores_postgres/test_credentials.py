@@ -148,6 +148,7 @@ def stored_directly(through: PostgresStore, relay: Relay) -> int:
     return stored(PostgresStore(url, table=through._statements.table))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_server_that_hangs_costs_no_session(
     own_server: PostgresServer, auth_server: AuthServer, monkeypatch: pytest.MonkeyPatch, events: list[Event]
@@ -174,6 +175,7 @@ def test_a_server_that_hangs_costs_no_session(
     assert auth_server.counters.token_requests == 1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_server_that_is_killed_between_two_refreshes_costs_no_session(
     own_server: PostgresServer, auth_server: AuthServer
@@ -188,6 +190,7 @@ def test_a_server_that_is_killed_between_two_refreshes_costs_no_session(
     assert auth_server.counters.token_requests == 2
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_failover_to_a_standby_without_the_last_write_is_repaired_by_who_made_it(
     own_server: PostgresServer, auth_server: AuthServer, events: list[Event]

@@ -203,6 +203,7 @@ def test_two_who_use_the_store_read_one_clock(store: PostgresStore, opener: Open
     assert abs(here.seconds - now) < 1 > abs(there.seconds - now)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_server_that_was_started_anew_has_another_era(own_server: PostgresServer) -> None:
     store = PostgresStore(own_server.url)

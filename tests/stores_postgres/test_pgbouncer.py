@@ -113,6 +113,7 @@ def test_a_wrong_password_is_told_without_it(pooler: PgBouncer, table: str) -> N
     assert "not-this-one" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_of_several_processes_behind_it_one_refreshes(
     pooler: PgBouncer, table: str, store: PostgresStore, auth_server: AuthServer
 ) -> None:

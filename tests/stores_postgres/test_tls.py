@@ -47,6 +47,7 @@ def url(server: PostgresServer, user: str = "postgres", **options: str) -> str:
     return f"postgresql://{user}@127.0.0.1:{server.port}/postgres?{said}"
 
 
+@pytest.mark.long
 def test_all_connections_are_encrypted_and_the_server_is_verified(
     server: PostgresServer, files: Certificates, table: str
 ) -> None:

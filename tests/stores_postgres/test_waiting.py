@@ -64,6 +64,7 @@ def test_nothing_is_told_where_nobody_waits(store: PostgresStore, opener: Opener
         assert len(list(other.notifies(timeout=PATIENCE, stop_after=1))) == 1
 
 
+@pytest.mark.long
 def test_a_hundred_waiters_need_one_connection_which_is_closed_behind_them(
     store: PostgresStore, server: PostgresServer, monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:

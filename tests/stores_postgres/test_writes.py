@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 LAZY = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_acknowledged_write_survives_a_server_that_dies_at_once_although_it_is_set_to_be_lazy(
     own_server: PostgresServer,

@@ -38,6 +38,7 @@ def clients(server: Valkey) -> dict[str, str]:
         return {one["id"]: one["sub"] for one in told if one["id"] != me}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["server", "cluster"])
 def test_the_calls_of_many_processes_share_one_refresh(
     request: pytest.FixtureRequest, auth_server: AuthServer, place: str

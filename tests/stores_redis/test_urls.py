@@ -179,6 +179,7 @@ def test_a_client_is_to_be_wrapped() -> None:
         open_store(redis.asyncio.Redis())
 
 
+@pytest.mark.seconds
 def test_the_same_place_has_the_same_name_by_url_and_by_client(sentinels: Sentinels, cluster: Cluster) -> None:
     assert RedisStore(redis.Redis("HOST", 7000, db=3)).name == RedisStore("redis://host:7000/3").name
     assert RedisStore(redis.Redis(unix_socket_path="/s")).name == RedisStore("unix:///s").name
@@ -228,6 +229,7 @@ def test_a_client_of_a_cluster_serves(cluster: Cluster) -> None:
         used(RedisStore(client))
 
 
+@pytest.mark.seconds
 def test_a_client_of_a_sentinel_serves(sentinels: Sentinels) -> None:
     with redis.Sentinel([("127.0.0.1", sentinels.sentinel.port)]) as sentinel:
         with sentinel.master_for("acme", decode_responses=True) as client:

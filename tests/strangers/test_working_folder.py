@@ -59,6 +59,7 @@ SOME_STARTS = [
 ]
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("start", SOME_STARTS)
 @pytest.mark.parametrize("refresher", ["acme_refresher", "acme_parts.refresher"])
 def test_a_refresher_is_not_imported_from_the_working_folder(
@@ -101,6 +102,7 @@ def test_a_relative_entry_of_pythonpath_is_not_searched_for_a_refresher(
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.seconds
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("path", ["PACKAGE", ":PACKAGE", "PACKAGE:../lair", "PACKAGE:./:."])
 def test_nothing_else_is_imported_from_it_by_the_command(lair: Path, tmp_path: Path, path: str) -> None:

@@ -75,6 +75,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     return done.stdout
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     "name",
     ["test_once", "test_twice_announced", "test_twice_within_the_grace_window", "test_two_servers"],

@@ -41,6 +41,7 @@ def test_the_guide_has_examples() -> None:
     assert (len(TESTS), len(SCRIPTS)) == (3, 3)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("number", range(len(TESTS)))
 def test_the_tests_in_the_guide_pass(number: int, tmp_path: Path) -> None:
     (tmp_path / "test_guide.py").write_text(TESTS[number])

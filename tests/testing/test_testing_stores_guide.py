@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from onerefresh.testing import FailingStoreContract, SharedStoreContract, StoreContract, StoreMachine
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
@@ -47,6 +49,7 @@ def test_it_shows_what_differs(name):
 """
 
 
+@pytest.mark.seconds
 def test_each_file_of_the_contract_shows_what_differs(tmp_path: Path) -> None:
     """Because pytest rewrites the assertions of a distribution that has a plugin, wherever they are."""
     (tmp_path / "test_shows.py").write_text(SHOWS)
@@ -54,6 +57,7 @@ def test_each_file_of_the_contract_shows_what_differs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.seconds
 def test_the_store_in_the_guide_keeps_the_contract(tmp_path: Path) -> None:
     (tmp_path / "acme_store.py").write_text(STORE)
     (tmp_path / "test_acme_store.py").write_text(TESTS)

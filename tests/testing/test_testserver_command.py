@@ -115,6 +115,7 @@ def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
+@pytest.mark.seconds
 def test_a_wrong_option_is_told() -> None:
     with running("--expires-in", "0") as process:
         _, err = process.communicate(timeout=60)

@@ -65,6 +65,7 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
         program.communicate()
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_module_of_the_package_can_be_imported(programs: Programs, kind: str) -> None:
     found = programs.run(kind, "modules")
@@ -76,6 +77,7 @@ def test_the_clock_that_processes_share_goes_on(programs: Programs) -> None:
     assert 0.0 < before <= after
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("kind", KINDS)
 def test_files_that_a_program_keeps_are_written_and_read(programs: Programs, tmp_path: Path, kind: str) -> None:
     with AuthServer(mode="grace", grace=3600.0) as server:
@@ -95,6 +97,7 @@ def test_a_lock_proves_death_where_the_system_has_one(programs: Programs, tmp_pa
     assert found["proof"] is None
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("kind", KINDS)
 def test_processes_send_one_token_request(programs: Programs, tmp_path: Path, kind: str) -> None:
     with AuthServer() as server:
@@ -109,6 +112,7 @@ def test_processes_send_one_token_request(programs: Programs, tmp_path: Path, ki
         assert server.counters.token_requests == 1
 
 
+@pytest.mark.seconds
 def test_others_take_over_from_a_holder_that_was_killed(programs: Programs, tmp_path: Path) -> None:
     """Without a proof of its death they wait for its time to live, which is longer than their own patience."""
     with AuthServer(mode="grace", grace=3600.0) as server:
@@ -127,6 +131,7 @@ def test_others_take_over_from_a_holder_that_was_killed(programs: Programs, tmp_
         assert server.session == "alive"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["redis", "postgres"])
 def test_stores_on_servers_work(programs: Programs, new_store: Callable[[str], str], kind: str) -> None:
