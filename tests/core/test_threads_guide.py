@@ -30,7 +30,7 @@ def test_the_times_after_which_a_thread_no_longer_counts_are_those_of_the_code()
 
 
 def test_so_many_tasks_start_in_one_turn_of_a_loop() -> None:
-    assert f"{pacing.AT_ONCE} of them start in each turn" in SECTION
+    assert f"and {pacing.AT_ONCE} in each later turn" in SECTION
 
 
 def test_there_is_no_other_number() -> None:

@@ -124,7 +124,7 @@ def test_a_process_whose_session_another_one_has_ended_and_begun_anew_looks_agai
 def test_a_claim_is_put_back_no_more_once_its_refresher_has_not_returned_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("onerefresh.policy.Profile.time_to_live", lambda *_: 0.2)
+    monkeypatch.setattr("onerefresh.profile.Profile.time_to_live", lambda *_: 0.2)
     refresher = Refresher(gated=True, timeout=0.05)
     with Credential("acme", refresher, store=Lossy()) as credential:
         token = credential.login(first_token())

@@ -41,6 +41,7 @@ MODULES = (
     "onerefresh.oauth2",
     "onerefresh.endpoints",
     "onerefresh.policy",
+    "onerefresh.profile",
     "onerefresh.store",
     "onerefresh.stores.encrypted",
     "onerefresh.stores.keys",

@@ -35,7 +35,7 @@ class World:
         wall, monotonic = time.time(), time.monotonic()
         patch.setattr(time, "time", lambda: wall + self.skipped)
         patch.setattr(Kept, "moment", lambda _: StoreTime("boot", self.skipped), raising=False)
-        patch.setattr("onerefresh.credential.memory.CLOCKS", _Clock(lambda: monotonic + self.skipped))
+        patch.setattr("onerefresh.credential.served_token.CLOCKS", _Clock(lambda: monotonic + self.skipped))
         began = Launcher.run_command
 
         def run_command(launcher: Launcher, *given: Any, **options: Any) -> Flight[Any]:
