@@ -24,7 +24,20 @@ from tests.core.driver import (
     store_goes_down,
     the_process_ends,
 )
-from tests.effects import EFFECTS, Cas, Deliver, DropSpool, Effects, Knowing, ReadSpool, Send, Sleep, Watch, knowing
+from tests.effects import (
+    EFFECTS,
+    Cas,
+    Deliver,
+    DropSpool,
+    Effects,
+    Knowing,
+    Load,
+    ReadSpool,
+    Send,
+    Sleep,
+    Watch,
+    knowing,
+)
 
 from onerefresh import errors
 from onerefresh import transitions as records
@@ -254,6 +267,51 @@ def test_a_claim_that_was_lost_in_a_takeover_comes_back_over_the_lease_before_it
         world.put(first)
     assert world.run(bring_back(knowing(newest=known, sent=sent), make_request())) is (by == "this process")
     assert (world.present == leased) is (by == "this process")
+
+
+def test_a_claim_that_was_applied_late_comes_back_over_the_lease_before_it() -> None:
+    """It is read from the store, which does not say over which lease it was made."""
+    world = needy(seed(lives=1.0, at=0.0))
+    world.lease(make_lease("first", clock_epoch=world.clock_epoch))
+    first, known = world.present, world.token
+    world.now += 301.0
+    process = Process(world, renew(EFFECTS, make_request()), faults={(Cas, 1): lost_and_not_applied})
+    claim = process.until(Cas).pending
+    assert isinstance(claim, Cas)
+    process.until(Load, 2)  # it has looked once, and does not find its claim
+    world.cas(claim.expected, claim.record)
+    sending = process.until(Send).pending
+    assert isinstance(sending, Send)
+    assert sending.claim is not None
+    world.put(first)
+    assert world.run(bring_back(knowing(newest=known, sent=sending.claim), make_request()))
+    assert world.present == claim.record
+
+
+@pytest.mark.parametrize("before", ["the failure", "a loss", "retry()"])
+def test_a_claim_comes_back_where_the_store_went_back_behind_what_had_preceded_it(before: str) -> None:
+    """A process that does not know of it would send beside the request that is on its way."""
+    world = needy()
+    if before == "retry()":
+        world.lease()
+        verdict = Verdict(FailureKind.UNAVAILABLE, "no connection")
+        world.put(records.released(world.present, verdict, now=world.wall, jitter=0.0))
+    earlier, known = world.present, world.token
+    if before == "the failure":
+        world.lease()
+        verdict = Verdict(FailureKind.UNAVAILABLE, "no connection")
+        world.put(records.released(world.present, verdict, now=world.wall, jitter=0.0))
+    elif before == "a loss":
+        world.put(records.restored(world.present, known, now=world.wall))
+    else:
+        world.put(records.retried(world.present, now=world.wall))
+    world.lease()
+    leased, sent = world.present, Sent(world.present, world.now)
+    world.put(earlier)
+    mine, comes = knowing(newest=known, sent=sent), before != "retry()"  # what was refused may be later than the claim
+    assert world.run(has_lost(mine, make_request())) == comes
+    assert world.run(bring_back(mine, make_request())) == comes
+    assert (world.present == leased) == comes
 
 
 @pytest.mark.parametrize("lasts", [19.0, 21.0])

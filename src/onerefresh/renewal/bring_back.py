@@ -109,8 +109,9 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
         return True
     if record.identity != leased.identity or record.token != leased.token:
         return False
-    if record.state is State.IDLE:  # the record from before the claim, unless another attempt took over and was refused
-        return record.history == leased.history and _failures(record) == _failures(leased)
+    if record.state is State.IDLE:  # a record from before the claim, unless another attempt took over and was refused
+        is_from_before = not record.history or succession.includes(leased, record)
+        return is_from_before and _failures(record) <= _failures(leased)
     if record.lease is None or leased.lease is None:
         return False
     return record.lease.is_recovery or record.lease.id == leased.lease.taken_from  # else another attempt has taken over

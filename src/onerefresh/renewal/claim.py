@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import replace
+from typing import NamedTuple
 
 from onerefresh import transitions as records
 from onerefresh.damping import Ruling
@@ -18,7 +19,14 @@ from onerefresh.renewal.send import run_attempt
 from onerefresh.renewal.world import Loaded, World
 from onerefresh.store import AdvisoryLock, Conflict, StoreOutcomeUnknown
 
-__all__ = ["claim_and_send", "is_contested", "is_own", "is_proof"]
+__all__ = ["Unconfirmed", "claim_and_send", "is_contested", "is_own", "is_proof"]
+
+
+class Unconfirmed(NamedTuple):
+    """A claim of which it is not known whether it was written: its `lease`, and when it was `born`."""
+
+    lease: Lease
+    born: Instant
 
 
 def is_contested(record: Record | None, *, proven_dead: bool) -> bool:
@@ -37,7 +45,7 @@ async def claim_and_send(
     request: RenewalRequest,
     born: Instant,
     *,
-    unconfirmed: dict[str, Instant],
+    unconfirmed: dict[str, Unconfirmed],
 ) -> Outcome | None:
     """Claim, send and commit; None: look at the record again.
 
@@ -76,7 +84,7 @@ async def claim_and_send(
     except StoreOutcomeUnknown:
         again = await world.load()
         if again.record is None or again.record.lease is None or again.record.lease.id != lease.id:
-            unconfirmed[lease.id] = born
+            unconfirmed[lease.id] = Unconfirmed(lease, born)
             return None
         version = again.version or ""
     before_it = loaded.record.lease if loaded.record is not None and loaded.record.state is State.LEASED else None

@@ -30,6 +30,7 @@ step without side effects; this file performs it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from onerefresh import errors
@@ -37,7 +38,7 @@ from onerefresh.events import Facts, Kind, Reason
 from onerefresh.policy import DETECTION
 from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.attempt import Attempt, Outcome
-from onerefresh.renewal.claim import claim_and_send, is_contested, is_own, is_proof
+from onerefresh.renewal.claim import Unconfirmed, claim_and_send, is_contested, is_own, is_proof
 from onerefresh.renewal.clocks import Instant, most_age
 from onerefresh.renewal.decide import bound, decide, in_use, is_news
 from onerefresh.renewal.host_save import save_with_host
@@ -104,8 +105,8 @@ class _Renewal:
     * `lock`: the store's lock while this renewal holds it; `queued`: how often another process held it.
     * `prepared`: whether the refresher has been prepared.
     * `awaited`: the id of the attempt that this renewal has made or waited for.
-    * `unconfirmed`: our claims whose write outcome is unknown, with the time of each. If one turns out to have been
-      applied, the renewal continues under it.
+    * `unconfirmed`: our claims whose write outcome is unknown, by lease id. If one turns out to have been applied, the
+      renewal continues under it.
     * `rounds`: looks since the last wait.
     """
 
@@ -115,7 +116,7 @@ class _Renewal:
         self.lock: AdvisoryLock | None = None
         self.queued, self.prepared, self.seed_reported = 0, False, request.seed_reported
         self.awaited = ""
-        self.unconfirmed: dict[str, Instant] = {}
+        self.unconfirmed: dict[str, Unconfirmed] = {}
         self.rounds = 0
 
     async def run(self) -> Outcome:
@@ -154,10 +155,12 @@ class _Renewal:
         if await self.world.queue():
             return None  # the wait for a turn took time: the loaded record may be stale
         self.awaited = lease.id
-        born = self.unconfirmed.pop(lease.id)
+        claimed, born = self.unconfirmed.pop(lease.id)
+        lease = replace(lease, taken_from=claimed.taken_from)  # which the record does not say
         request = self.request._replace(skew=look.skew)
         version = look.loaded.version or ""
-        return await run_attempt(Attempt(self.world, request, record, version, lease=lease, born=born))
+        leased = replace(record, lease=lease)
+        return await run_attempt(Attempt(self.world, request, leased, version, lease=lease, born=born))
 
     async def decide(self, look: _Look) -> Outcome | None:
         """Decide what to do about the record, and do it; None: look again."""
