@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.core.driver import NEXT, Process, World, failed, make_lease, make_request, needy, seed
+from tests.core.driver import NEXT, START, Process, World, failed, make_lease, make_request, needy, seed
 from tests.effects import EFFECTS, Load, Send, Watch, knowing
 
-from onerefresh import RefreshOutcomeUnknown, StoreUnavailable
+from onerefresh import LoginRequired, RefreshOutcomeUnknown, StoreUnavailable
 from onerefresh import transitions as records
-from onerefresh.record import Grant, Lease, State
+from onerefresh.policy import FOR_GOOD
+from onerefresh.record import Failure, Grant, Lease, Record, State
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.renew import renew
 from onerefresh.renewal.request import RenewalRequest
@@ -31,6 +32,18 @@ def late(kind: FailureKind = FailureKind.DEAD) -> tuple[Process[Outcome], World,
     """The same, where another attempt has the lease by now."""
     process, world, request = sending(kind)
     return process, world, request, world.lease()
+
+
+def overtaken(world: World, verdict: Verdict, *, pause: float) -> tuple[Process[Outcome], RenewalRequest, Record]:
+    """A renewal whose machine sleeps before its request; others take over and fail meanwhile, as the record says."""
+    request = make_request()
+    mine = Process(world, renew(EFFECTS, request)).until(Send)
+    world.now += 400.0
+    world.lease(make_lease(clock_epoch=world.clock_epoch, at=world.now))
+    lost = verdict.kind is FailureKind.NO_ANSWER
+    theirs = records.released(world.present, verdict, now=world.wall, jitter=0.5, lost=lost, pause=pause)
+    world.put(theirs)
+    return mine, request, theirs
 
 
 def finds_the_store_down(process: Process[Outcome], world: World) -> None:
@@ -133,21 +146,43 @@ def test_a_store_that_goes_back_to_the_claim_does_not_get_the_refusal_after_all(
         assert world.present.failure is None
 
 
-def test_the_pause_after_their_lost_answer_binds_whoever_was_overtaken_and_has_reached_nobody() -> None:
+@pytest.mark.parametrize("before", ["nothing", "an answer that was lost"])
+def test_the_pause_after_their_lost_answer_binds_whoever_was_overtaken_and_has_reached_nobody(before: str) -> None:
     """It had looked at their failure before its own came: an unreachable endpoint, with a pause of less than a second.
 
     The machine had slept between its claim and its request.
     """
     world = needy(seed(lives=1.0, at=0.0), failed(FailureKind.UNAVAILABLE), NEXT)
-    request = make_request()
-    mine = Process(world, renew(EFFECTS, request)).until(Send)
-    world.now += 400.0
-    world.lease(make_lease(clock_epoch=world.clock_epoch, at=world.now))
-    verdict, pause = Verdict(FailureKind.NO_ANSWER, "no answer came back"), 120.0
-    theirs = records.released(world.present, verdict, now=world.wall, jitter=0.5, lost=True, pause=pause)
-    world.put(theirs)
+    if before != "nothing":
+        lost = Failure(FailureKind.NO_ANSWER, before, 1, START - 100.0, 60.0, maybe_spent=True, lost=True)
+        world.put(replace(world.present, failure=lost))
+    mine, request, theirs = overtaken(world, Verdict(FailureKind.NO_ANSWER, "no answer came back"), pause=120.0)
     request.sightings.remember(theirs)  # a look in the background, or another renewal of this process
     with pytest.raises(RefreshOutcomeUnknown, match="no answer came back"):
         mine.finish()
+    assert len(world.sent) == 1
+    assert world.present == theirs
+
+
+@pytest.mark.parametrize(
+    ("kind", "pause"),
+    [
+        pytest.param(FailureKind.DOUBTFUL, FOR_GOOD, id="refused: not sent again"),
+        pytest.param(FailureKind.NO_ANSWER, 120.0, id="lost, and a profile that waits for longer"),
+    ],
+)
+def test_what_others_have_noted_binds_whoever_was_overtaken_and_has_lost_its_own_answer(
+    kind: FailureKind, pause: float
+) -> None:
+    """Its own end came after theirs, but says less: the pause after it was over sooner."""
+    world = needy(seed(lives=1.0, at=0.0), failed(FailureKind.NO_ANSWER), NEXT)
+    mine, request, theirs = overtaken(world, Verdict(kind, "theirs"), pause=pause)
+    request.sightings.remember(theirs)
+    told = pytest.raises((LoginRequired, RefreshOutcomeUnknown), match="theirs")
+    with told:
+        mine.finish()
+    world.now += 100.0
+    with told:
+        world.run(renew(EFFECTS, request))
     assert len(world.sent) == 1
     assert world.present == theirs

@@ -163,7 +163,7 @@ async def _settle(attempt: Attempt, ended: Record, *, is_refusal: bool = False) 
     has taken over: that one may have spent the refresh token, so that a refusal proves nothing, and it may have to wait
     for longer.
     """
-    attempt.request.sightings.ends(attempt.lease, ended)
+    attempt.request.sightings.ends(attempt.lease, ended, attempt.leased.failure)
     try:
         if await _written(attempt, ended):
             return True

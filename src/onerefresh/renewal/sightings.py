@@ -90,11 +90,22 @@ class Sightings:
         self._servers = servers if servers is not None else Servers()
         self._seen = Atomic(NOTHING)
 
-    def ends(self, lease: Lease, ended: Record) -> None:
-        """Remember how an attempt of this process ended: `ended` is what the record should say from now on."""
+    def ends(self, lease: Lease, ended: Record, before: Failure | None = None) -> None:
+        """Remember how an attempt of this process ended: `ended` is what the record should say from now on.
+
+        `before`: the failure in the record when the attempt claimed. If others have taken over and failed since, theirs
+        stays the last one, and says also what this end says of the refresh token.
+        """
 
         def change(state: _State) -> _State:
-            return _remembering(state._replace(ended=(*state.ended, (lease.id, ended))[-MOST:]), ended)
+            state = state._replace(ended=(*state.ended, (lease.id, ended))[-MOST:])
+            failed = state.failed_at(ended.identity)
+            if failed is None or ended.failure is None or not _has_come_since(failed.failure, before):
+                return _remembering(state, ended)
+            others = tuple(other for other in state.failed if other is not failed)
+            earlier = (*failed.earlier, name_of(ended.failure))[-MOST:]
+            theirs = failed._replace(failure=knowing(failed.failure, ended.failure), earlier=earlier)
+            return state._replace(failed=(*others, theirs))
 
         self._seen.change(change)
 
@@ -279,6 +290,11 @@ def _remembering(state: _State, record: Record) -> _State:
     is_dead = State.DEAD in (record.state, record.lease.origin if record.lease is not None else None)
     new = _Failed(record.identity, failure, is_dead, earlier)
     return state._replace(failed=(*others, new)[-GENERATIONS:])
+
+
+def _has_come_since(failure: Failure, before: Failure | None) -> bool:
+    """Whether another attempt has ended with `failure` since one claimed that found `before` in the record."""
+    return failure.count > (before.count if before is not None else 0)
 
 
 def _is_before(record: Record, emptied: Record) -> bool:
