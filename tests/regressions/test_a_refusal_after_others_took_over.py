@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.core.driver import NEXT, START, Process, World, failed, make_lease, make_request, needy, seed
-from tests.effects import EFFECTS, Load, Send, Watch, knowing
+from tests.effects import EFFECTS, Cas, Load, Send, Watch, knowing
 
 from onerefresh import LoginRequired, RefreshOutcomeUnknown, StoreUnavailable
 from onerefresh import transitions as records
@@ -186,3 +186,17 @@ def test_what_others_have_noted_binds_whoever_was_overtaken_and_has_lost_its_own
         world.run(renew(EFFECTS, request))
     assert len(world.sent) == 1
     assert world.present == theirs
+
+
+@REFUSED
+def test_a_store_that_shows_the_lease_again_that_was_taken_over_explains_no_refusal(kind: FailureKind) -> None:
+    """It was taken for an attempt that had overtaken this one: the refused token was sent once more."""
+    world = needy(seed(lives=1.0, at=0.0), failed(kind), NEXT)
+    world.lease(make_lease("first", clock_epoch=world.clock_epoch))
+    first = world.present
+    world.now += 301.0
+    process = Process(world, renew(EFFECTS, make_request())).until(Send).until(Cas)
+    world.put(first)
+    with pytest.raises(LoginRequired):
+        process.finish()
+    assert len(world.sent) == 1

@@ -112,9 +112,13 @@ class Attempt:
         return lease is not None and lease.id == self.lease.id
 
     def is_overtaken_in(self, record: Record | None) -> bool:
-        """Whether another attempt at the same generation is under way in `record`."""
+        """Whether another attempt at the same generation is under way in `record`.
+
+        A store that went back may show the lease again that this attempt took over.
+        """
         lease = record.lease if record is not None and record.identity == self.leased.identity else None
-        return lease is not None and not lease.is_recovery and lease.id != self.lease.id
+        mine = self.lease
+        return lease is not None and not lease.is_recovery and lease.id not in (mine.id, mine.taken_from)
 
     @property
     def maybe_spent_before(self) -> bool:

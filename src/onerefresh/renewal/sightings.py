@@ -47,7 +47,7 @@ class _State(NamedTuple):
     * `server`: the server that answered last; `replaced`: servers that had the record before another one had it;
       `since`: when `server` came back, if it is one of `replaced`.
     * `failed`: the last failures, of the last generations at which any was seen; `lost`: the last lost answers.
-    * `ended`: how attempts of this process ended, by lease id.
+    * `ended`: how attempts of this process ended, each with its lease.
     * `logged_out`: the last record that a logout or a move has emptied.
     """
 
@@ -59,7 +59,7 @@ class _State(NamedTuple):
     since: float = NEVER
     failed: tuple[_Failed, ...] = ()
     lost: tuple[Loss, ...] = ()
-    ended: tuple[tuple[str, Record], ...] = ()
+    ended: tuple[tuple[Lease, Record], ...] = ()
     logged_out: Record | None = None
 
     def failed_at(self, identity: tuple[str, int]) -> _Failed | None:
@@ -98,7 +98,7 @@ class Sightings:
         """
 
         def change(state: _State) -> _State:
-            state = state._replace(ended=(*state.ended, (lease.id, ended))[-MOST:])
+            state = state._replace(ended=(*state.ended, (lease, ended))[-MOST:])
             failed = state.failed_at(ended.identity)
             if failed is None or ended.failure is None or not _has_come_since(failed.failure, before):
                 return _remembering(state, ended)
@@ -116,7 +116,7 @@ class Sightings:
         """
 
         def change(state: _State) -> _State:
-            others = tuple(one for one in state.ended if lease is None or one[0] != lease.id)
+            others = tuple(one for one in state.ended if lease is None or one[0].id != lease.id)
             name = name_of(ended.failure) if ended.failure is not None else None
             failed = tuple(failed for failed in state.failed if name_of(failed.failure) != name)
             return state._replace(ended=others, failed=failed)
@@ -147,7 +147,7 @@ class Sightings:
         state, lease = self._seen.state, record.lease
         if state.logged_out is not None and not knows_a_session and _is_before(record, state.logged_out):
             return state.logged_out
-        ends = (ended for name, ended in state.ended if lease is not None and name == lease.id)
+        ends = (ended for mine, ended in state.ended if lease is not None and mine.id == lease.id)
         ended = next(ends, None)
         return replace(ended, owner=record.owner) if ended is not None else None  # `adopt` may have changed the owner
 
@@ -307,10 +307,13 @@ def _is_before(record: Record, emptied: Record) -> bool:
     return not any(entry.what == "login" and entry not in emptied.history for entry in record.history)
 
 
-def _has_explained(record: Record, name: str, ended: Record) -> bool:
-    """Whether `record` shows why the attempt `name`, which ended with `ended`, was refused: others have taken over."""
+def _has_explained(record: Record, mine: Lease, ended: Record) -> bool:
+    """Whether `record` shows why the attempt of `mine`, which ended with `ended`, was refused: others have taken over.
+
+    The lease that this attempt took over itself shows no more than a store that went back.
+    """
     failure, lease = ended.failure, record.lease
     if failure is None or failure.kind not in REFUSALS or record.family != ended.family:
         return False
-    is_anothers = lease is not None and not lease.is_recovery and lease.id != name
+    is_anothers = lease is not None and not lease.is_recovery and lease.id not in (mine.id, mine.taken_from)
     return record.generation > ended.generation or (record.generation == ended.generation and is_anothers)
