@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.core.driver import (
     NEXT,
+    START,
     Process,
     World,
     does,
@@ -165,6 +166,24 @@ def test_a_spooled_token_does_not_undo_a_logout() -> None:
     world.put(records.logged_out(world.record, now=world.wall))
     assert isinstance(world.fails(renew(EFFECTS, make_request())), errors.LoginRequired)
     assert (world.spools, world.present.state) == ({}, State.EMPTY)
+
+
+@pytest.mark.parametrize("grant", list(Grant))
+@pytest.mark.parametrize("refresh_token", ["refresh-next", None])
+def test_a_spooled_token_that_the_store_has_lost_is_not_sent_before_others_had_time_to_restore_a_newer_one(
+    grant: Grant, refresh_token: str | None
+) -> None:
+    """The entry may be old: its write was applied, its process died, and others have refreshed the token since."""
+    world = needy()
+    token, families = Token("access-next", refresh_token, expires_in=60.0, issued_at=START), world.present.families
+    entry = Spooled(families[-1], 1, "old", grant, refused=False, token=token, families=families)
+    world.spools["host"] = entry
+    world.put(None)
+    request = make_request(can_obtain=True)
+    assert world.run(renew(knowing(recovery=5.0, may_go_back=True), request)).token.reveal() == "access-next"
+    assert world.spools == {}
+    lease = world.present.lease
+    assert (lease is not None and lease.is_recovery) == (grant is Grant.REFRESH or refresh_token is not None)
 
 
 @pytest.mark.parametrize("fault", [lost_but_applied, lost_and_not_applied])

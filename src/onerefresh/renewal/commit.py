@@ -53,7 +53,7 @@ async def commit_into(
     new = next_of(record, entry, request, await world.now(), reason)
     # Where the store has lost writes, others may know a newer token: the new refresh token is not sent yet.
     spends, recovery = entry.grant is Grant.REFRESH, None
-    if spends and is_lost:
+    if is_lost and (spends or entry.token.refresh_token is not None):
         recovery = await recovery_lease(world)
     lease = recovery.lease if recovery is not None else in_recovery(record) if spends else None
     new = records.claimed(new, lease, owner=None) if lease is not None else new
