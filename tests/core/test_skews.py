@@ -9,8 +9,8 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from tests.core.driver import KEY, START, World, make_request, needy, seed
-from tests.effects import EFFECTS
+from tests.core.driver import KEY, NEXT, START, Process, World, make_request, needy, seed, store_goes_down
+from tests.effects import EFFECTS, Cas, Sleep
 
 from onerefresh import Secret, Token
 from onerefresh.events import Kind
@@ -240,3 +240,24 @@ def test_what_a_spooled_token_says_of_its_machine_s_clock_is_checked_when_it_is_
     token = Token("access", issued_at=START, expires_at=START + HOUR, clock_skew=HOUR)
     clock = clock_of(token, 2, Instant(START + wall, 0.0, None, 0.0), "this one")
     assert clock == TokenClock(2, "this one", skew, None, 0.0)
+
+
+def spooled(answer: Token, wall_is_off: float) -> World:
+    """A process of this machine has died with `answer` in the spool; the store is back."""
+    world = needy(seed(lives=1.0, at=0.0), answer)
+    world.wall_is_off = wall_is_off
+    renewal = renew(EFFECTS, make_request(process=("here", 7)))
+    Process(world, renewal, faults={(Cas, 2): store_goes_down}).until(Sleep, 2).crash()
+    world.down = False
+    return world
+
+
+def test_the_spooled_token_of_a_function_ends_in_time_where_its_machine_s_clock_was_set_back_since() -> None:
+    """It is dated by a clock that was an hour ahead. It was said to be dated by the clock as it is now."""
+    world = spooled(Token("access", "refresh-2", expires_in=HOUR, issued_at=START + HOUR), wall_is_off=HOUR)
+    world.now, world.wall_is_off = 100.0, 0.0
+    assert world.run(renew(EFFECTS, make_request(process=("here", 8)))).token.reveal() == "access"
+    world.now += HOUR + 10.0
+    world.answers = [NEXT]
+    for machine in ("here", "there"):
+        assert world.run(renew(EFFECTS, make_request(process=(machine, 9)))).token.reveal() == "access-next"

@@ -25,14 +25,17 @@ def clock_of(token: Token, generation: int, now: Instant, machine: str) -> Token
 
     Where the answer did not show the server's time, it says no more than how the store's clock compares with this
     machine's, which may be set later, or may never see the token again.
+
+    A token may have been spooled for a while. If it is not issued yet by this machine's clock, that was set back since.
     """
     skew = token.clock_skew
     if skew is None:
         if now.shared is None or now.set_by_test:
             return None
-        return TokenClock(generation, UNKNOWN, 0.0, now.shared.clock_epoch, _whole(now.shared.seconds - now.wall))
+        at = token.issued_at if now.wall < token.issued_at - LEAST_SKEW else now.wall
+        return TokenClock(generation, UNKNOWN, 0.0, now.shared.clock_epoch, _whole(now.shared.seconds - at))
     if now.wall - skew < token.issued_at - LEAST_SKEW:
-        skew = now.wall - token.issued_at  # this machine's clock was set back since the token came: it was spooled
+        skew = now.wall - token.issued_at
     epoch, ahead = None, 0.0
     if now.shared is not None:
         epoch, ahead = now.shared.clock_epoch, _whole(now.shared.seconds - (now.wall - skew))
