@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.core.driver import KEY, NEXT, START, Process, World, make_request, needy, seed, store_goes_down
-from tests.effects import EFFECTS, Cas, Sleep
+from tests.effects import EFFECTS, Cas, Sleep, knowing
 
 from onerefresh import Secret, Token
 from onerefresh.events import Kind
@@ -261,3 +261,26 @@ def test_the_spooled_token_of_a_function_ends_in_time_where_its_machine_s_clock_
     world.answers = [NEXT]
     for machine in ("here", "there"):
         assert world.run(renew(EFFECTS, make_request(process=(machine, 9)))).token.reveal() == "access-next"
+
+
+@pytest.mark.parametrize("clock_epoch", ["boot", None])
+def test_a_spooled_token_that_the_store_has_lost_is_dated_by_its_server_s_clock(clock_epoch: str | None) -> None:
+    """A machine that is two hours ahead took the token for one that is over, and its callers waited for the next."""
+    token = Token("access", "refresh-2", expires_in=HOUR, issued_at=START, clock_skew=7200.0)
+    world = spooled(token, wall_is_off=7200.0)
+    world.clock_epoch = clock_epoch
+    world.put(None)
+    began, request = world.now, make_request(process=("here", 8))
+    found = world.run(renew(knowing(recovery=5.0, may_go_back=True), request))
+    assert (found.token.reveal(), found.skew, world.now) == ("access", 7200.0, began)
+    assert len(world.sent) == 1
+
+
+@pytest.mark.parametrize("found", [7200.0, 0.0])
+def test_a_token_that_was_only_read_is_restored_with_what_this_process_knows_of_its_clock(found: float) -> None:
+    world = needy(None, NEXT)
+    known, world.wall_is_off = world.token, 7200.0
+    world.put(None)
+    asked = knowing(newest=known, recovery=5.0, may_go_back=True)
+    outcome = world.run(renew(asked, make_request(process=("here", 8), skew=found)))
+    assert (outcome.token.reveal(), outcome.skew) == (("access-seed", found) if found else ("access-next", 0.0))

@@ -7,6 +7,7 @@ its memory with the store says so in the note, and the others wait for it.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import time
 from collections import deque
@@ -34,6 +35,7 @@ from onerefresh.run import Resumable, Run
 from onerefresh.runner import Runner
 from onerefresh.store import Store, StoreTime
 from onerefresh.tasks import run_here
+from onerefresh.this_process import machine
 from onerefresh.threads import start
 from onerefresh.token import Token
 from onerefresh.user_code import Functions, sends_nothing
@@ -186,6 +188,8 @@ def _request(memory: SessionMemory) -> RenewalRequest:
         can_revoke=False,
         owner=memory.owner,
         sightings=memory.sightings,
+        process=(machine(), os.getpid()),
+        skew=memory.timing.skew,
     )
 
 

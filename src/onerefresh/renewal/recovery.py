@@ -11,6 +11,7 @@ from onerefresh.renewal.recovery_lease import Noted, recovery_lease, write_under
 from onerefresh.renewal.reports import report
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.revocation import revoke_if_logged_out
+from onerefresh.renewal.token_clocks import known_clock
 from onerefresh.renewal.world import Loaded, Spooled, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
@@ -164,7 +165,13 @@ async def repair(
     recovery = await recovery_lease(world, noted=noted)
     now, lease = await world.now(), recovery.lease if recovery is not None else None
     repaired = records.restored(
-        record, token, now=now.wall, recovery=lease, unsaved=request.host_saves, stamp=request.stamp()
+        record,
+        token,
+        now=now.wall,
+        recovery=lease,
+        unsaved=request.host_saves,
+        token_clock=known_clock(token, now, request.machine, request.skew),
+        stamp=request.stamp(),
     )
     repaired = request.sightings.recalled(repaired)
     try:

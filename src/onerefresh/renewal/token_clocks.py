@@ -14,7 +14,7 @@ from onerefresh.record import Record, TokenClock
 from onerefresh.renewal.clocks import Instant
 from onerefresh.token import Token
 
-__all__ = ["clock_of", "kept_clock", "skew_here"]
+__all__ = ["clock_of", "kept_clock", "known_clock", "skew_here"]
 
 UNKNOWN = ""
 """The machine of a token whose answer did not show the server's time."""
@@ -40,6 +40,17 @@ def clock_of(token: Token, generation: int, now: Instant, machine: str) -> Token
     if now.shared is not None:
         epoch, ahead = now.shared.clock_epoch, _whole(now.shared.seconds - (now.wall - skew))
     return TokenClock(generation, machine, skew, epoch, ahead)
+
+
+def known_clock(token: Token, now: Instant, machine: str, known: float) -> TokenClock | None:
+    """What the record says of the clock of a token that this machine has had for a while; None where nothing is known.
+
+    `known`: as for `skew_here`. A process that only read the token may know it; 0 says nothing then.
+    """
+    skew = token.clock_skew if token.clock_skew is not None else known or None
+    if skew is None or not machine:
+        return None
+    return clock_of(replace(token, clock_skew=skew), token.generation, now, machine)
 
 
 def kept_clock(record: Record) -> TokenClock | None:

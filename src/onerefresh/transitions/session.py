@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from onerefresh.record import FAMILIES, Lease, Record, State, spent_now
+from onerefresh.record import FAMILIES, Lease, Record, State, TokenClock, spent_now
 from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.token import Token
 
@@ -56,12 +56,13 @@ def restored(
     now: float,
     recovery: Lease | None = None,
     unsaved: bool = False,
+    token_clock: TokenClock | None = None,
     stamp: tuple[object, ...] = (),
 ) -> Record:
     """`token`, the newest that this process knows, in the place of an older generation or an earlier session.
 
     `recovery`: the lease that keeps the token from being sent until others have restored what they know; None where no
-    other process can know a newer one.
+    other process can know a newer one. `token_clock`: the clock by which the token is dated, where that is known.
     """
     state, is_same = State.IDLE if recovery is None else State.LEASED, record.family == token.family
     families = (*(family for family in record.families if family != token.family), token.family)
@@ -75,7 +76,7 @@ def restored(
         failure=None,
         committed_by=None,
         unsaved=unsaved,
-        token_clock=None,
+        token_clock=token_clock,
         spent=spent_now(record.spent, token, record.token) if is_same else spent_now(record.traded, token),
     )
     return new.noted("restored", now, stamp)
