@@ -288,6 +288,32 @@ def test_a_claim_that_was_lost_in_a_takeover_comes_back_over_the_lease_before_it
     assert (world.present == leased) is (by == "this process")
 
 
+@pytest.mark.parametrize("clock_epoch", ["boot", None])
+@pytest.mark.parametrize("then", ["released", "taken over"])
+def test_a_claim_comes_back_over_each_lease_that_the_store_s_clock_shows_to_be_earlier(
+    then: str, clock_epoch: str | None
+) -> None:
+    world = needy()
+    known, world.clock_epoch = world.token, clock_epoch
+    world.lease()
+    first = world.present
+    if then == "released":
+        verdict = Verdict(FailureKind.UNAVAILABLE, "no connection")
+        world.put(records.released(first, verdict, now=world.wall, jitter=0.0))
+        world.now += 1.0
+    else:
+        world.now += 300.0
+        world.lease(make_lease("second", clock_epoch=clock_epoch, at=world.now))
+        world.now += 300.0
+    world.lease(make_lease("third", clock_epoch=clock_epoch, at=world.now))
+    leased, sent = world.present, Sent(world.present, world.now)
+    world.put(first)
+    mine, comes = knowing(newest=known, sent=sent), clock_epoch is not None  # else it may be that of another attempt
+    assert world.run(has_lost(mine, make_request())) == comes
+    assert world.run(bring_back(mine, make_request())) == comes
+    assert (world.present == leased) == comes
+
+
 def test_a_claim_that_was_applied_late_comes_back_over_the_lease_before_it() -> None:
     """It is read from the store, which does not say over which lease it was made."""
     world = needy(seed(lives=1.0, at=0.0))

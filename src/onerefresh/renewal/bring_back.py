@@ -6,7 +6,7 @@ from collections.abc import Container
 
 from onerefresh import succession
 from onerefresh.events import Kind
-from onerefresh.record import Record, State
+from onerefresh.record import Lease, Record, State
 from onerefresh.renewal.clocks import Instant, Sent, is_dated, left_of
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery import recalled, repair, replay_spool
@@ -101,7 +101,7 @@ def lacks(record: Record | None, sent: Sent | None, known: Token, now: Instant) 
 def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
     """Whether the store has lost the claim `leased`, and nobody has claimed anew or renewed an older copy since.
 
-    It may show the lease again that the claim took over.
+    It may show an earlier lease again, such as the one that the claim took over.
     """
     if leased.identity != known.identity:
         return False
@@ -114,7 +114,13 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
         return is_from_before and _failures(record) <= _failures(leased)
     if record.lease is None or leased.lease is None:
         return False
-    return record.lease.is_recovery or record.lease.id == leased.lease.taken_from  # else another attempt has taken over
+    return record.lease.is_recovery or _is_earlier(record.lease, leased.lease)  # else another attempt has taken over
+
+
+def _is_earlier(lease: Lease, claim: Lease) -> bool:
+    """Whether `lease` was there before `claim`, as far as can be told: it was taken over, or one clock dates both."""
+    is_dated = claim.clock_epoch is not None and lease.clock_epoch == claim.clock_epoch
+    return lease.id == claim.taken_from or (is_dated and lease.at < claim.at)
 
 
 def _is_next(record: Record | None, sent: Sent, known: Known, now: Instant) -> bool:
