@@ -288,6 +288,26 @@ def test_a_claim_that_was_lost_in_a_takeover_comes_back_over_the_lease_before_it
     assert (world.present == leased) is (by == "this process")
 
 
+@pytest.mark.parametrize("lost", ["the claim", "the record", "the record, which others restored"])
+def test_the_claim_of_a_token_that_is_obtained_for_a_session_that_is_over_comes_back(lost: str) -> None:
+    """Others obtained one, too; or sent the refresh token that this process knows to be of no use."""
+    world = needy(seed(lives=1.0, at=0.0), failed(FailureKind.DEAD))
+    known, request, recovery = world.token, make_request(can_obtain=True), 5.0
+    sending = Process(world, renew(knowing(recovery=recovery), request)).until(Send, 2).pending
+    assert isinstance(sending, Send)
+    assert sending.grant is Grant.OBTAIN
+    assert sending.claim is not None
+    leased, lease = world.present, world.present.lease
+    assert lease is not None
+    world.put(replace(leased, state=lease.origin, lease=None) if lost == "the claim" else None)
+    if lost == "the record, which others restored":
+        assert world.run(bring_back(knowing(newest=known, recovery=recovery), make_request()))
+    mine = knowing(newest=known, recovery=recovery, sent=sending.claim)
+    assert world.run(has_lost(mine, request))
+    assert world.run(bring_back(mine, request))
+    assert world.present == leased
+
+
 @pytest.mark.parametrize("clock_epoch", ["boot", None])
 @pytest.mark.parametrize("then", ["released", "taken over"])
 def test_a_claim_comes_back_over_each_lease_that_the_store_s_clock_shows_to_be_earlier(

@@ -6,7 +6,7 @@ from collections.abc import Container
 
 from onerefresh import succession
 from onerefresh.events import Kind
-from onerefresh.record import Lease, Record, State
+from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.clocks import Instant, Sent, is_dated, left_of
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery import recalled, repair, replay_spool
@@ -90,11 +90,9 @@ def lacks(record: Record | None, sent: Sent | None, known: Token, now: Instant) 
         return False
     if record is None or succession.rolled_back(record, *leased.identity):
         return True
-    if record.state is State.IDLE:
-        return sent.left(now) > 0.0 or left_of(leased.lease, now) <= 0.0
-    if record.lease is None:
-        return False
     left = sent.left(now)
+    if record.lease is None:
+        return left > 0.0 or left_of(leased.lease, now) <= 0.0
     return left >= left_of(record.lease, now) or (left > 0.0 and not is_dated(record.lease, now))
 
 
@@ -107,13 +105,13 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
         return False
     if record is None or succession.rolled_back(record, *leased.identity):
         return True
-    if record.identity != leased.identity or record.token != leased.token:
+    if record.identity != leased.identity or record.token != leased.token or leased.lease is None:
         return False
-    if record.state is State.IDLE:  # a record from before the claim, unless another attempt took over and was refused
+    if record.lease is None:  # a record from before the claim, unless another attempt took over and was refused
         is_from_before = not record.history or succession.includes(leased, record)
-        return is_from_before and _failures(record) <= _failures(leased)
-    if record.lease is None or leased.lease is None:
-        return False
+        # A token is obtained for a session that is over; this process may know that of a record that others restored.
+        is_over = record.state is State.DEAD and leased.lease.grant is Grant.OBTAIN
+        return (is_over or is_from_before) and _failures(record) <= _failures(leased)
     return record.lease.is_recovery or _is_earlier(record.lease, leased.lease)  # else another attempt has taken over
 
 
