@@ -190,6 +190,22 @@ def test_a_refusal_that_proves_nothing_is_forgotten() -> None:
     assert sightings.recalled(replace(lost, failure=None)) == lost
 
 
+@pytest.mark.parametrize("then", ["", "a login"])
+def test_what_others_have_noted_since_the_claim_stays_the_last_failure(then: str) -> None:
+    """Not if somebody has logged in again with this very token, after the store had lost the record."""
+    sightings, theirs = Sightings(), failed_at(1, FailureKind.UNAVAILABLE)
+    sightings.remember(theirs)
+    mine = failed_at(1, FailureKind.NO_ANSWER)
+    assert mine.failure is not None
+    mine = replace(mine, failure=replace(mine.failure, at=mine.failure.at + 20.0, lost=True))
+    lost = replace(mine, failure=None)
+    if then:
+        mine, lost = (one.noted("login", 1_800_000_010.0) for one in (mine, lost))
+    sightings.ends(Lease("mine", Grant.REFRESH, 30.0), mine)
+    assert theirs.failure is not None
+    assert sightings.recalled(lost).failure == (mine.failure if then else replace(theirs.failure, lost=True))
+
+
 @pytest.mark.parametrize("kind", [FailureKind.DEAD, FailureKind.DOUBTFUL])
 def test_a_refusal_says_nothing_to_others_here_once_another_attempt_is_seen(kind: FailureKind) -> None:
     """A second renewal of this process looks before the refused one has noticed that it was overtaken."""

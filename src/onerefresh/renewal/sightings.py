@@ -100,7 +100,7 @@ class Sightings:
         def change(state: _State) -> _State:
             state = state._replace(ended=(*state.ended, (lease, ended))[-MOST:])
             failed = state.failed_at(ended.identity)
-            if failed is None or ended.failure is None or not _has_come_since(failed.failure, before):
+            if failed is None or ended.failure is None or not _has_come_since(failed.failure, before, ended):
                 return _remembering(state, ended)
             others = tuple(other for other in state.failed if other is not failed)
             earlier = (*failed.earlier, name_of(ended.failure))[-MOST:]
@@ -173,8 +173,8 @@ class Sightings:
         if record.failure is not None and name_of(record.failure) not in failed.earlier:
             is_it = name_of(record.failure) == name_of(failed.failure)
             return replace(record, failure=knowing(record.failure, failed.failure)) if is_it else record
-        if any(entry.what == "login" and entry.at > failed.failure.at for entry in record.history):
-            return record  # somebody has logged in again with this very token
+        if _is_cancelled(failed.failure, record):
+            return record
         if not failed.is_dead:
             return replace(record, failure=failed.failure)
         if lease is not None and not lease.is_recovery:
@@ -292,9 +292,17 @@ def _remembering(state: _State, record: Record) -> _State:
     return state._replace(failed=(*others, new)[-GENERATIONS:])
 
 
-def _has_come_since(failure: Failure, before: Failure | None) -> bool:
-    """Whether another attempt has ended with `failure` since one claimed that found `before` in the record."""
-    return failure.count > (before.count if before is not None else 0)
+def _has_come_since(failure: Failure, before: Failure | None, ended: Record) -> bool:
+    """Whether another attempt has ended with `failure` since that claimed which has `ended`.
+
+    `before`: what the latter found in the record.
+    """
+    return failure.count > (before.count if before is not None else 0) and not _is_cancelled(failure, ended)
+
+
+def _is_cancelled(failure: Failure, record: Record) -> bool:
+    """Whether somebody has logged in again with the very token at which `failure` came."""
+    return any(entry.what == "login" and entry.at > failure.at for entry in record.history)
 
 
 def _is_before(record: Record, emptied: Record) -> bool:
