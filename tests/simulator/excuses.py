@@ -104,7 +104,8 @@ def promised_time_to_live(world: World) -> float:
     if world.clocks_were_set:
         return 30.0  # how long the access token still served was reckoned by a clock that is another now
     # One that was refused, and stands in the place of a useless one, has ended, however long the server's tokens live.
-    # Without the store's clock, a machine does not know how far its own is off, for a token that another one got.
-    times = [host.clock.time() - (world.skew_for(host, token) if scenario.has_clock else 0.0) for host in world.hosts]
+    # Without the store's clock, a machine knows how far its own is off only for a token that it has got itself.
+    skews = [(host.clock.time(), world.skew_for(host, token)) for host in world.hosts]
+    times = [now - skew for now, skew in skews] + ([] if scenario.has_clock else [now for now, _ in skews])
     left = token.expires_at - max(times)
     return min(max(left, 30.0), 300.0)

@@ -107,7 +107,7 @@ class Judge:
             self._commit = (self._world.timeline.now, writer, claim.ttl if claim is not None else math.inf)
             self.background.refreshed(before, after, claim.born if claim is not None else None)
         if after.state is State.DEAD and (before is None or before.state is not State.DEAD):
-            self._died(writer)
+            self._died(after, writer)
         self.answers.written(before, after)
         if after.token is not None and not self._world.scenario.host_saves:
             self._is_stored(after.token)
@@ -139,9 +139,11 @@ class Judge:
         if task not in self._began:  # a login: the host has the session of before
             self.excuses.add(Excuse.UNSAVED, self._world.kept)
 
-    def _died(self, writer: Task | None) -> None:
+    def _died(self, dead: Record, writer: Task | None) -> None:
         """A session was declared dead: nobody who could have saved its living token for so long may still hold it."""
         world = self._world
+        if writer is not None and writer.refused_at:  # others may have been refused since, with late requests
+            self.refusals[dead.identity] = writer.refused_at
         for process in world.accounts:
             for task in process.tasks:
                 if task is not writer and task.spending and task.has_answer and task.answer not in self.stored:
@@ -362,7 +364,7 @@ class Judge:
         now, token = self._world.timeline.now, effect.token
         if token is None:
             return
-        record = self._world.store.record
+        task.refused_at, record = now, self._world.store.record
         if record is None or record.state is not State.DEAD:  # else it is no ground of the death, which came before
             self.refusals[token.identity] = now
         ended_by_hand = self._world.server.session_of[token.reveal()] in self._world.server.ended_by_hand

@@ -73,6 +73,7 @@ class Task:
         self.ended_at = 0.0
         self.has_answer = False
         self.answered_at = 0.0
+        self.refused_at = 0.0  # when the server refused what it has sent last
         self.disturbed = False  # a fault has kept it from running at some time
         self.holds_the_exit = False
         self.hangs = False  # its refresher never returns

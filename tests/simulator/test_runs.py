@@ -210,6 +210,52 @@ def test_a_claim_is_over_with_its_time_to_live_however_late_its_request_was_sent
         assert report.broken is None, explained(report)
 
 
+@pytest.mark.parametrize("seed", [560_000_001, 560_000_056, 560_000_058])
+def test_a_death_is_judged_by_the_refusal_of_whoever_declares_it(seed: int) -> None:
+    """A process that had been stopped was refused right before that, with a late request of its own."""
+    report = simulate(
+        Scenario.of(
+            seed,
+            kind=Kind.REJECT_ONLY,
+            hosts=1,
+            skews=(0.0,),
+            processes=2,
+            has_clock=True,
+            has_flock=True,
+            may_go_back=False,
+            host_saves=False,
+            obtains=False,
+            faults=(Fault(What.PAUSE_BEFORE, Point.SEND, seconds=90.0), Fault(What.SLOW_ANSWER, Point.SEND, 2, 62.0)),
+            happenings=(Happening(What.REVOKED, 56.0),),
+            duration=100.0,
+        )
+    )
+    assert report.broken is None, explained(report)
+
+
+def test_a_machine_whose_clock_is_behind_may_know_that_without_the_store_s() -> None:
+    """So it claims for no longer than others do, and is taken over while a slow answer is on its way."""
+    for seed in range(560_000_000, 560_000_010):
+        report = simulate(
+            Scenario.of(
+                seed,
+                kind=Kind.REVOKE_FAMILY,
+                hosts=2,
+                skews=(-3600.0, -3600.0),
+                has_clock=False,
+                has_flock=False,
+                may_go_back=False,
+                host_saves=False,
+                obtains=False,
+                states_dates=True,
+                faults=(Fault(What.SLOW_ANSWER, Point.SEND, 2, 65.0),),
+                happenings=(),
+                duration=65.0,
+            )
+        )
+        assert report.broken is None, explained(report)
+
+
 def test_the_command_runs_many_seeds_in_several_processes() -> None:
     command = f"-m tests.simulator --first {RUNS} --runs 60 --jobs 2".split()
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, timeout=60)
