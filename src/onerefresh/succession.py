@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from onerefresh.record import (
-    Grant,
-    Record,
-    State,
-)
+from onerefresh.failure import Failure
+from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.token import Token
 
-__all__ = ["begun_again", "has_gone_on_from", "has_this", "includes", "may_commit", "rolled_back"]
+__all__ = [
+    "begun_again",
+    "has_gone_on_from",
+    "has_overtaken",
+    "has_this",
+    "includes",
+    "is_before",
+    "is_cancelled",
+    "is_earlier",
+    "may_commit",
+    "rolled_back",
+]
 
 
 def may_commit(record: Record | None, family: str, generation: int) -> bool:
@@ -74,3 +82,33 @@ def begun_again(record: Record | None, leased: Record, answer: Token) -> tuple[s
 def includes(record: Record | None, new: Record) -> bool:
     """Whether the write of `new` was applied: `record` is that record, or comes from it."""
     return record is not None and new.history[-1] in record.history
+
+
+def is_cancelled(failure: Failure, record: Record) -> bool:
+    """Whether somebody has logged in again with the very token at which `failure` came."""
+    return any(entry.what == "login" and entry.at > failure.at for entry in record.history)
+
+
+def is_before(record: Record, emptied: Record) -> bool:
+    """Whether `record` is from before a logout or a move that has left `emptied`, without a login or a return since."""
+    if emptied.moved_to is not None:
+        is_as_old = record.generation <= emptied.generation and emptied.history[-1] not in record.history
+        return is_as_old and not record.is_logged_out and record.family in emptied.families
+    if record.is_logged_out or record.generation >= emptied.generation or record.family not in emptied.families:
+        return False
+    return not any(entry.what == "login" and entry not in emptied.history for entry in record.history)
+
+
+def is_earlier(lease: Lease, claim: Lease) -> bool:
+    """Whether `lease` was there before `claim`, as far as can be told: it was taken over, or one clock dates both."""
+    is_dated = claim.clock_epoch is not None and lease.clock_epoch == claim.clock_epoch
+    return lease.id == claim.taken_from or (is_dated and lease.at < claim.at)
+
+
+def has_overtaken(lease: Lease | None, claim: Lease) -> bool:
+    """Whether `lease` is that of an attempt that has taken over from `claim`.
+
+    A store that went back may show the lease again that `claim` took over. The dates decide nothing here: after the
+    store's clock was set back, a session that lives would count as over.
+    """
+    return lease is not None and not lease.is_recovery and lease.id not in (claim.id, claim.taken_from)

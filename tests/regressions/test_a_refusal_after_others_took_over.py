@@ -11,8 +11,9 @@ from tests.effects import EFFECTS, Cas, Load, Send, Watch, knowing
 
 from onerefresh import LoginRequired, RefreshOutcomeUnknown, StoreUnavailable
 from onerefresh import transitions as records
+from onerefresh.failure import Failure
 from onerefresh.policy import FOR_GOOD
-from onerefresh.record import Failure, Grant, Lease, Record, State
+from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.renew import renew
 from onerefresh.renewal.request import RenewalRequest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from onerefresh import succession
 from onerefresh.events import Reason
 from onerefresh.expiry import worth_it
 from onerefresh.record import Lease, Probation, Record
@@ -112,13 +113,10 @@ class Attempt:
         return lease is not None and lease.id == self.lease.id
 
     def is_overtaken_in(self, record: Record | None) -> bool:
-        """Whether another attempt at the same generation is under way in `record`.
-
-        A store that went back may show the lease again that this attempt took over.
-        """
-        lease = record.lease if record is not None and record.identity == self.leased.identity else None
-        mine = self.lease
-        return lease is not None and not lease.is_recovery and lease.id not in (mine.id, mine.taken_from)
+        """Whether another attempt at the same generation is under way in `record`, which has taken over."""
+        if record is None or record.identity != self.leased.identity:
+            return False
+        return succession.has_overtaken(record.lease, self.lease)
 
     @property
     def maybe_spent_before(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Container
 
 from onerefresh import succession
 from onerefresh.events import Kind
-from onerefresh.record import Grant, Lease, Record, State
+from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.clocks import Instant, Sent, is_dated, left_of
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery import recalled, repair, replay_spool
@@ -112,13 +112,8 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
         # A token is obtained for a session that is over; this process may know that of a record that others restored.
         is_over = record.state is State.DEAD and leased.lease.grant is Grant.OBTAIN
         return (is_over or is_from_before) and _failures(record) <= _failures(leased)
-    return record.lease.is_recovery or _is_earlier(record.lease, leased.lease)  # else another attempt has taken over
-
-
-def _is_earlier(lease: Lease, claim: Lease) -> bool:
-    """Whether `lease` was there before `claim`, as far as can be told: it was taken over, or one clock dates both."""
-    is_dated = claim.clock_epoch is not None and lease.clock_epoch == claim.clock_epoch
-    return lease.id == claim.taken_from or (is_dated and lease.at < claim.at)
+    # Any other lease is that of an attempt that has taken over.
+    return record.lease.is_recovery or succession.is_earlier(record.lease, leased.lease)
 
 
 def _is_next(record: Record | None, sent: Sent, known: Known, now: Instant) -> bool:

@@ -155,11 +155,9 @@ class _Renewal:
         if await self.world.queue():
             return None  # the wait for a turn took time: the loaded record may be stale
         self.awaited = lease.id
-        claimed, born = self.unconfirmed.pop(lease.id)
-        lease = replace(lease, taken_from=claimed.taken_from)  # which the record does not say
-        request = self.request._replace(skew=look.skew)
+        lease, born = self.unconfirmed.pop(lease.id)  # this one says which lease it took over
+        request, leased = self.request._replace(skew=look.skew), replace(record, lease=lease)
         version = look.loaded.version or ""
-        leased = replace(record, lease=lease)
         return await run_attempt(Attempt(self.world, request, leased, version, lease=lease, born=born))
 
     async def decide(self, look: _Look) -> Outcome | None:

@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
+from onerefresh import succession
 from onerefresh.failure import Failure
 from onerefresh.record import Lease, Record, State
 from onerefresh.renewal.atomic import Atomic
@@ -93,8 +94,8 @@ class Sightings:
     def ends(self, lease: Lease, ended: Record, before: Failure | None = None) -> None:
         """Remember how an attempt of this process ended: `ended` is what the record should say from now on.
 
-        `before`: the failure in the record when the attempt claimed. If others have taken over and failed since, theirs
-        stays the last one, and says also what this end says of the refresh token.
+        `before`: the failure in the record at the claim. If others have failed since, theirs stays the last one, and
+        says also what this end says of the refresh token.
         """
 
         def change(state: _State) -> _State:
@@ -145,7 +146,7 @@ class Sightings:
         session since. Or it is the known end of the record's attempt, if that was an attempt of this process.
         """
         state, lease = self._seen.state, record.lease
-        if state.logged_out is not None and not knows_a_session and _is_before(record, state.logged_out):
+        if state.logged_out is not None and not knows_a_session and succession.is_before(record, state.logged_out):
             return state.logged_out
         ends = (ended for mine, ended in state.ended if lease is not None and mine.id == lease.id)
         ended = next(ends, None)
@@ -173,7 +174,7 @@ class Sightings:
         if record.failure is not None and name_of(record.failure) not in failed.earlier:
             is_it = name_of(record.failure) == name_of(failed.failure)
             return replace(record, failure=knowing(record.failure, failed.failure)) if is_it else record
-        if _is_cancelled(failed.failure, record):
+        if succession.is_cancelled(failed.failure, record):
             return record
         if not failed.is_dead:
             return replace(record, failure=failed.failure)
@@ -293,35 +294,15 @@ def _remembering(state: _State, record: Record) -> _State:
 
 
 def _has_come_since(failure: Failure, before: Failure | None, ended: Record) -> bool:
-    """Whether another attempt has ended with `failure` since that claimed which has `ended`.
-
-    `before`: what the latter found in the record.
-    """
-    return failure.count > (before.count if before is not None else 0) and not _is_cancelled(failure, ended)
-
-
-def _is_cancelled(failure: Failure, record: Record) -> bool:
-    """Whether somebody has logged in again with the very token at which `failure` came."""
-    return any(entry.what == "login" and entry.at > failure.at for entry in record.history)
-
-
-def _is_before(record: Record, emptied: Record) -> bool:
-    """Whether `record` is from before a logout or a move that has left `emptied`, without a login or a return since."""
-    if emptied.moved_to is not None:
-        is_as_old = record.generation <= emptied.generation and emptied.history[-1] not in record.history
-        return is_as_old and not record.is_logged_out and record.family in emptied.families
-    if record.is_logged_out or record.generation >= emptied.generation or record.family not in emptied.families:
-        return False
-    return not any(entry.what == "login" and entry not in emptied.history for entry in record.history)
+    """Whether another attempt ended with `failure` since the claim that found `before`, and has ended with `ended`."""
+    return failure.count > (before.count if before is not None else 0) and not succession.is_cancelled(failure, ended)
 
 
 def _has_explained(record: Record, mine: Lease, ended: Record) -> bool:
-    """Whether `record` shows why the attempt of `mine`, which ended with `ended`, was refused: others have taken over.
-
-    The lease that this attempt took over itself shows no more than a store that went back.
-    """
-    failure, lease = ended.failure, record.lease
+    """Whether `record` shows why the attempt of `mine` was refused, with the end `ended`: others have taken over."""
+    failure = ended.failure
     if failure is None or failure.kind not in REFUSALS or record.family != ended.family:
         return False
-    is_anothers = lease is not None and not lease.is_recovery and lease.id not in (mine.id, mine.taken_from)
-    return record.generation > ended.generation or (record.generation == ended.generation and is_anothers)
+    if record.generation != ended.generation:
+        return record.generation > ended.generation
+    return succession.has_overtaken(record.lease, mine)
