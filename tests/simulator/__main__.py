@@ -7,12 +7,15 @@ import collections
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.simulator import gate, page
 from tests.simulator.batches import batches
+from tests.simulator.dense import dense
 from tests.simulator.mutants import MUTANTS
 from tests.simulator.run import simulate
+from tests.simulator.scenario import Scenario
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=4000, help="how many seeds to run (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="processes to run them in; 0: one a processor")
+    parser.add_argument("--dense", action="store_true", help="one kind of trouble in each run, several times")
     parser.add_argument("--seed", type=int, help="run one seed, and tell who did what when")
     parser.add_argument("--mermaid", action="store_true", help="with --seed or --rule: as a mermaid sequence diagram")
     parser.add_argument("--gate", action="store_true", help="take out each rule in turn, as a table")
@@ -29,8 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--page", type=Path, help="make the simulated parts of this page anew: docs/explanation/protocol.md"
     )
     options = parser.parse_args(arguments)
+    scenario_of = dense if options.dense else Scenario.mixed
     if options.seed is not None:
-        report = simulate(options.seed, account=True)
+        report = simulate(scenario_of(options.seed), account=True)
         _say(report.account.mermaid() if options.mermaid else str(report))
         return int(report.broken is not None)
     if options.rule is not None:
@@ -40,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if options.gate:
         return _gate()
-    return _runs(range(options.first, options.first + options.runs), options.jobs or os.cpu_count() or 1)
+    return _runs(range(options.first, options.first + options.runs), options.jobs or os.cpu_count() or 1, scenario_of)
 
 
 def _examples(rule: str, *, diagram: bool) -> int:
@@ -59,9 +64,9 @@ def _gate() -> int:
     return int(alive > 0)
 
 
-def _runs(seeds: range, jobs: int) -> int:
+def _runs(seeds: range, jobs: int, scenario_of: Callable[[int], Scenario]) -> int:
     began, ends, broken = time.monotonic(), collections.Counter[str](), 0
-    for found, failures in batches(seeds, jobs):
+    for found, failures in batches(seeds, jobs, scenario_of):
         ends.update(found)
         broken += len(failures)
         for failure in failures:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.simulator import Excuse, Kind, Report, Scenario, What, simulate
+from tests.simulator.dense import dense
 from tests.simulator.faults import LOSSES, Fault, Happening, Point
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(480)]
@@ -27,6 +28,12 @@ def explained(report: Report) -> str:
 def test_no_promise_is_broken(first: int) -> None:
     for seed in range(first, first + BATCH):
         report = simulate(seed)
+        assert report.broken is None, explained(report)
+
+
+def test_no_promise_is_broken_where_one_kind_of_trouble_comes_several_times() -> None:
+    for seed in range(2 * BATCH):
+        report = simulate(dense(seed))
         assert report.broken is None, explained(report)
 
 
