@@ -145,8 +145,8 @@ class _Parked:
                 seconds = min(seconds, self._wakeup.within) if self._wakeup is not None else seconds
             if seconds > 0.0:
                 at_the_end = self._end if pause.check is not None else None
-                self._timer = Timer(seconds, self.wake, at_the_end, holds_the_exit=True)
-        except RuntimeError:  # there is no thread for the timer
+                self._timer = Timer(seconds, self.wake, at_the_end, holds_the_exit=True, or_here=True)
+        except RuntimeError:  # no thread can start any more: the interpreter is ending
             self._release()
             failure = _waited_here(pause)
             if failure is not None:

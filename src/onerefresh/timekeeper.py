@@ -16,7 +16,7 @@ from onerefresh.latches import Changes, Latch
 from onerefresh.real_time import monotonic
 from onerefresh.threads import start
 
-__all__ = ["Alarm", "Timer", "at_each_look", "catch_up", "keep", "nudge"]
+__all__ = ["Alarm", "Timer", "at_each_look", "catch_up", "is_missing", "keep", "nudge", "stand_in"]
 
 SLICE = 0.1
 """Seconds between two checks of whether the interpreter is ending."""
@@ -29,7 +29,7 @@ class Timer:
 
     `call` must be short. `at_the_end` is called, perhaps several times, once the interpreter is ending. The end waits
     for the timer if it `holds_the_exit`. Raises `RuntimeError` where there is no timekeeper, and the system has no
-    thread for one or the interpreter ends.
+    thread for one or the interpreter ends; `or_here`: not where this thread can stand in, which it does by `stand_in`.
     """
 
     __slots__ = ("at", "at_the_end", "call", "holds_the_exit")
@@ -41,6 +41,7 @@ class Timer:
         at_the_end: Callable[[], object] | None = None,
         *,
         holds_the_exit: bool = False,
+        or_here: bool = False,
     ) -> None:
         self.at = monotonic() + seconds
         self.holds_the_exit = holds_the_exit
@@ -50,9 +51,10 @@ class Timer:
             _live[self] = None
             _new.append(self)
             _begin()
-        except BaseException:  # Ctrl-C, too
-            self.cancel()
-            raise
+        except BaseException as error:  # Ctrl-C, too
+            if not or_here or not isinstance(error, RuntimeError) or interpreter_ends():
+                self.cancel()
+                raise
         if self.at < _keeper.next_at:
             nudge()
 
@@ -139,8 +141,21 @@ def keep(within: float) -> None:
         nudge()
 
 
+def is_missing() -> bool:
+    """Whether there are timers, and no thread that calls them."""
+    return bool(_live) and not _threads
+
+
+def stand_in() -> None:
+    """Be the timekeeper on this thread for as long as there are timers, if there is no other one."""
+    if is_missing():
+        me = object()
+        _threads[me] = None
+        _run(me)
+
+
 def catch_up() -> None:
-    """Call what is due, on the timekeeper's thread in the middle of something else."""
+    """Call what is due, in the middle of something else, on the thread of the timekeeper or of who stands in for it."""
     now = monotonic()
     for timer in list(_live):
         if timer.at <= now:

@@ -154,8 +154,8 @@ def not_counted(*, helps: bool = False) -> Iterator[Callable[[], object] | None]
 
 def _help() -> None:
     """Do some work that waits, where no thread can start and no other will come."""
-    if not _here[threading.get_ident()].is_started:
-        timekeeper.catch_up()  # this is its thread
+    if timekeeper.is_missing() or not _here[threading.get_ident()].is_started:
+        timekeeper.catch_up()  # there is none, or this is its thread
     if not _ready or _will_any_come([*_free, *_busy]):
         return
     try:
@@ -218,10 +218,14 @@ def _run(me: _Worker) -> None:
     _here[threading.get_ident()] = me
     try:
         while True:
+            if timekeeper.is_missing():
+                timekeeper.catch_up()
             try:
                 work = _ready.popleft()
             except IndexError:
                 _free.pop(me, None)
+                timekeeper.stand_in()  # if no thread could start for it; others do not count on this one meanwhile
+                _here[threading.get_ident()] = me
                 if not _ready:
                     return
                 _free[me] = None  # more came after the last look, and may rely on this thread

@@ -131,6 +131,75 @@ def test_what_cannot_begin_says_whether_it_may_have_sent(*, is_async: bool, monk
         assert second.token().reveal() == "inner"  # nothing was sent, and nothing is remembered of it
 
 
+class Pausing:
+    """Fails at first, so that its renewal pauses. `asked`: in which order it and others were asked."""
+
+    def __init__(self) -> None:
+        self.asked, self.began = list[str](), threading.Event()
+
+    def __call__(self, token: Token) -> dict[str, object]:
+        name = token.reveal()
+        self.asked.append(name)
+        if self.asked == ["first"]:
+            self.began.set()
+            raise RefreshUnavailable("it is busy", retry_after=1.5)
+        return answer(f"{name} new")
+
+    def ask(self, first: Credential, second: Credential) -> list[str]:
+        """What both give, where the second one is asked while the first one pauses."""
+        with ThreadPoolExecutor(2) as pool:
+            calls = [pool.submit(lambda: first.token().reveal())]
+            assert self.began.wait(PATIENCE)
+            until(lambda: timekeeper._live)
+            calls.append(pool.submit(lambda: second.token().reveal()))
+            return [call.result(PATIENCE) for call in calls]
+
+
+def with_one_thread(name: str, refresher: Callable[[Token], Any]) -> Credential:
+    seed = {**expired(), "access_token": name, "refresh_token": name}
+    return Credential(name, refresher, token=seed, store="memory", max_wait=PATIENCE)
+
+
+def test_a_pause_on_the_only_thread_holds_up_no_other_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no thread for the timekeeper: the one that there is waited, and nobody else had a turn."""
+    pausing = Pausing()
+    first, second = with_one_thread("first", pausing), with_one_thread("second", pausing)
+    monkeypatch.setattr("_thread.start_new_thread", only(1))
+    assert pausing.ask(first, second) == ["first new", "second new"]
+    assert pausing.asked == ["first", "second", "first"]
+
+
+def test_a_refresher_on_the_only_thread_may_ask_one_that_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    pausing = Pausing()
+    first = with_one_thread("first", pausing)
+    second = with_one_thread("second", lambda token: answer(f"{first.token().reveal()} for another"))
+    monkeypatch.setattr("_thread.start_new_thread", only(1))
+    assert pausing.ask(first, second) == ["first new", "first new for another"]
+
+
+def test_a_loop_that_is_blocked_holds_up_no_other_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its async refresher cannot begin. The only thread waited for that, over and over, and others waited for it."""
+
+    async def on_the_loop(token: Token) -> dict[str, object]:
+        return answer("first new")
+
+    first, second = with_one_thread("first", on_the_loop), with_one_thread("second", lambda token: answer("second new"))
+    other = with_one_thread("other", lambda token: answer("other new"))
+
+    async def main() -> list[str]:
+        asking = asyncio.ensure_future(first.atoken())
+        while not timekeeper._live:
+            await asyncio.sleep(0)
+        with ThreadPoolExecutor(1) as pool:  # the renewal of the first one waits for this loop meanwhile
+            elsewhere = pool.submit(lambda: other.token().reveal()).result(PATIENCE)
+        with pytest.raises(RefreshUnavailable, match="no thread can be started"):
+            second.token()
+        return [(await asking).reveal(), elsewhere]
+
+    monkeypatch.setattr("_thread.start_new_thread", only(1))
+    assert asyncio.run(main()) == ["first new", "other new"]
+
+
 def test_a_thread_that_waits_is_not_counted_on(monkeypatch: pytest.MonkeyPatch) -> None:
     waits, go_on, seen = threading.Event(), threading.Event(), list[bool]()
 
