@@ -23,7 +23,7 @@ __all__ = ["Unconfirmed", "claim_and_send", "is_contested", "is_own", "is_proof"
 
 
 class Unconfirmed(NamedTuple):
-    """A claim of which it is not known whether it was written: its `lease`, and when it was `born`."""
+    """A claim whose write had an unknown outcome: its `lease`, and when it was `born`."""
 
     lease: Lease
     born: Instant
