@@ -26,7 +26,7 @@ from tests.chaos.network import enter
 from tests.core.calls import post, status_of
 
 import onerefresh
-from onerefresh import Credential, OnerefreshError, Token, events, policy, threads
+from onerefresh import Credential, OnerefreshError, Token, events, policy, profile, threads
 
 CLAIMED, ANSWERED = "claimed", "answered"
 UNREACHED = "unreached"
@@ -134,9 +134,9 @@ def work(settings: Settings, pipe: Connection, not_ours: Connection) -> None:
     if settings.store.startswith("postgresql:"):  # a Redis URL says it itself
         for part in ("connections", "notifier"):
             vars(importlib.import_module(f"onerefresh.stores.postgres.{part}")).update(PATIENCE=settings.store_timeout)
-    vars(policy).update(SHORTEST_LEASE=settings.time_to_live, LONGEST_LEASE=settings.time_to_live)
+    profile.SHORTEST_LEASE = profile.LONGEST_LEASE = settings.time_to_live
     # Sessions follow one another within a second here: no refusal, end or early refresh is remembered for so long.
-    vars(policy).update(FIRST_PAUSE=0.0, EARLY_REFRESHES=sys.maxsize)
+    policy.FIRST_PAUSE, policy.EARLY_REFRESHES = 0.0, sys.maxsize
     for module in ("acceptance", "memory"):
         vars(importlib.import_module(f"onerefresh.credential.{module}")).update(LOOK_AGAIN=0.0)
     Worker(settings, pipe).obey()
