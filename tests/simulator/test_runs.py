@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from tests.simulator import Excuse, Kind, Report, Scenario, What, simulate
@@ -258,6 +259,27 @@ def test_a_machine_whose_clock_is_behind_may_know_that_without_the_store_s() -> 
                 faults=(Fault(What.SLOW_ANSWER, Point.SEND, 2, 65.0),),
                 happenings=(),
                 duration=65.0,
+            )
+        )
+        assert report.broken is None, explained(report)
+
+
+def test_no_other_machine_knows_its_clock_by_that_of_a_store_that_was_set_since() -> None:
+    """The store's clock was set for a while: what a record said in between misleads, once it is as it was before."""
+    for seed in range(4080, 4096):
+        report = simulate(
+            replace(
+                dense(4036),
+                seed=seed,
+                hosts=2,
+                skews=(3600.0, 3600.0),
+                has_flock=False,
+                faults=(),
+                happenings=(
+                    Happening(What.STORE_CLOCK_SET, 20.0, 3600.0),
+                    Happening(What.REVOKED, 21.0),
+                    Happening(What.STORE_CLOCK_SET, 35.0, -3600.0),
+                ),
             )
         )
         assert report.broken is None, explained(report)

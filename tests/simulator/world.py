@@ -333,16 +333,24 @@ class World:
         return skew if abs(skew) > LEAST_SKEW else 0.0
 
     def tells_its_clock(self, process: Process, token: Token) -> bool:
-        """Whether the store tells this process how far its machine's clock is off, if it has to know for `token`."""
+        """Whether the record tells this process how far its machine's clock is off, if it has to know for `token`.
+
+        It says so of the machine that got the token, and by the store's clock of all others. If that clock was set
+        since, only whoever can tell that it was, because the token is not issued yet by it, does not go by it.
+        """
         if not self.skew_for(process.host, token):
             return True
         record, moment = self.store.record, self.moment(process)
         if record is None or record.identity != token.identity or self.judge.unordered or self.clocks_were_set:
             return False
         clock = record.token_clock
-        if clock is None or clock.generation != record.generation or self.store_clock_ahead:
+        if clock is None or clock.generation != record.generation:
             return False
-        return moment is not None and moment.clock_epoch == clock.clock_epoch
+        if moment is None or moment.clock_epoch != clock.clock_epoch:
+            return clock.machine == process.host.name
+        at, there = moment.seconds - clock.ahead, START + self.timeline.now + self.dated[token.reveal()]
+        is_over = at < token.issued_at - LEAST_SKEW and clock.machine == process.host.name
+        return is_over or abs(at - there) <= LEAST_SKEW
 
     def known_to(self, task: Task) -> Token | None:
         """The newest token that its process knows by now."""
