@@ -135,6 +135,20 @@ def instant(skew: float, *, epoch: str | None = "era", store_is_off: float = 0.0
             clock(), instant(7200.0, store_is_off=-HOUR), 7199.0, 7199.0, id="and this process has known it before"
         ),
         pytest.param(
+            clock(machine="here", skew=7200.0),
+            instant(7200.0, store_is_off=-HOUR),
+            0.0,
+            7200.0,
+            id="and the record knows it of this machine",
+        ),
+        pytest.param(
+            clock(machine="here", skew=7200.0),
+            instant(50.0, store_is_off=-HOUR),
+            0.0,
+            0.0,
+            id="whose clock was set back as well",
+        ),
+        pytest.param(
             clock(machine=UNKNOWN), instant(-7200.0, store_is_off=-HOUR), 0.0, -7200.0, id="no token is of the future"
         ),
         pytest.param(clock(), instant(90.0, store_is_off=-59.0), 0.0, 149.0, id="two clocks may differ by a minute"),

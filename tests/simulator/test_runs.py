@@ -344,3 +344,14 @@ BROKE_ONCE = {
 def test_a_seed_that_once_broke_a_promise(seed: int, scenario_of: Callable[[int], Scenario]) -> None:
     """In its plain scenario, or in that of thousands of runs, where some of the later ideas are added."""
     assert simulate(scenario_of(seed)).broken is None, BROKE_ONCE[seed]
+
+
+DENSE_BROKE_ONCE = {
+    4036: "a store's clock was set back, and a new process believed nothing of its own machine's clock either",
+}
+
+
+@pytest.mark.parametrize("seed", DENSE_BROKE_ONCE)
+def test_the_dense_seeds_that_broke_once_break_no_more(seed: int) -> None:
+    report = simulate(dense(seed))
+    assert report.broken is None, explained(report)

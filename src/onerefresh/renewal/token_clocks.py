@@ -72,24 +72,28 @@ def _whole(seconds: float) -> float:
 def skew_here(record: Record | None, now: Instant, machine: str, known: float = 0.0) -> float:
     """Seconds by which this machine's clock is ahead of the clock of the record's token; 0 where that is not known.
 
-    `known`: the skew that this process has found before. Of two skews the smaller one counts, with which a token ends
-    too early rather than too late: one of the clocks may have been set since, or may stand still while a machine is
-    asleep.
+    `known`: the skew that this process has found before; 0 says nothing. Of two skews the smaller one counts, with
+    which a token ends too early rather than too late: one of the clocks may have been set since, or may stand still
+    while a machine is asleep.
 
     No token is used before it is issued. So a store's clock by which this one is not issued yet was set back since, and
-    tells nothing else.
+    tells nothing else. What the record says of this machine still counts, unless that clock was set back, too.
     """
     clock = record.token_clock if record is not None else None
     if record is None or clock is None or clock.generation != record.generation:
         return 0.0  # the times are those of the machine that wrote them, as far as is known
-    shared, found = now.shared, []
+    shared, found, was_set_back = now.shared, [], False
     issued_at = record.token.issued_at if record.token is not None else -math.inf
     if shared is not None and clock.clock_epoch == shared.clock_epoch:
         at = shared.seconds - clock.ahead
         was_set_back = at < issued_at - LEAST_SKEW
-        found.append(min(known, now.wall - issued_at) if was_set_back else now.wall - at)
+        if not was_set_back:
+            found.append(now.wall - at)
+        elif known:
+            found.append(known)
     if clock.machine == UNKNOWN:
         found.append(0.0)  # a moment that the server stated is right as it is, and a lifetime ends too early then
-    if machine and clock.machine == machine:
+    if machine and clock.machine == machine and not (was_set_back and now.wall - clock.skew < issued_at - LEAST_SKEW):
         found.append(clock.skew)
-    return worth_it(min(found, default=known))
+    skew = min(found, default=known)
+    return worth_it(min(skew, now.wall - issued_at) if was_set_back else skew)
