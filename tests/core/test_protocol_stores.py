@@ -43,6 +43,7 @@ from tests.effects import (
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
+from onerefresh.profile import Profile
 from onerefresh.record import RECOVERY, Grant, State
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.bring_back import bring_back, has_lost, lacks
@@ -555,6 +556,35 @@ def test_nor_where_the_request_was_sent_long_after_the_claim(late: str) -> None:
     assert not world.run(bring_back(mine, make_request()))
     assert world.present.lease is not None
     assert world.present.lease.is_recovery
+
+
+@pytest.mark.parametrize("before", [None, FailureKind.SERVER_ERROR, FailureKind.NO_ANSWER])
+@pytest.mark.parametrize(("age", "comes"), [(199.0, True), (201.0, False)])
+def test_nor_where_a_clock_has_shown_that_its_machine_slept_before_the_request(
+    age: float, before: FailureKind | None, *, comes: bool
+) -> None:
+    """Its own clock had stood still, and the store's clock, by which the claim was over, was gone with the record.
+
+    `before`: the end of another request before this one.
+    """
+    world = needy(None, failed(before or FailureKind.SERVER_ERROR), NEXT)
+    known, request = world.token, make_request(Profile("strict", resend=0), **refusing(world))
+
+    def sleeps(world: World) -> None:
+        world.store_clock_is_off += 100.0
+        world.wall_is_off += 100.0
+
+    process = Process(world, renew(EFFECTS, request), faults={(Cas, 1): does(sleeps)}).until(Send)
+    world.clock_epoch, began = None, world.now
+    if before is not None:
+        process.until(Send)
+    assert isinstance(process.pending, Send)
+    mine = knowing(newest=known, recovery=5.0, sent=process.pending.claim)
+    world.put(None)
+    world.now = began + age
+    assert world.run(bring_back(mine, make_request()))
+    assert world.present.lease is not None
+    assert world.present.lease.is_recovery != comes
 
 
 def test_a_late_answer_is_taken_for_a_repeated_one() -> None:

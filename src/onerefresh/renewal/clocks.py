@@ -82,9 +82,10 @@ def left_of(lease: Lease, now: Instant) -> float:
 class Sent(NamedTuple):
     """A claim under which this process has sent a request, and waits for the answer.
 
-    `since`: when it was claimed, on this process's monotonic clock. That clock goes on where the store's clock tells
-    nothing because the store has none, or another server has replaced it. Others may count the claim's time to live
-    from then on, however much later the request was sent.
+    `since`: when it was claimed, on this process's monotonic clock; earlier by as long as that clock had stood still
+    before the request, as far as the store's clock has shown it. The monotonic clock goes on where the store's clock
+    tells nothing because the store has none, or another server has replaced it. Others may count the claim's time to
+    live from then on, however much later the request was sent.
     """
 
     record: Record

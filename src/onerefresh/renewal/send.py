@@ -14,7 +14,7 @@ from onerefresh.policy import PATIENCE, SENDS_IN_A_LEASE, backoff
 from onerefresh.record import Grant
 from onerefresh.renewal.answer import commit_answer
 from onerefresh.renewal.attempt import Attempt, Outcome
-from onerefresh.renewal.clocks import Instant, Sent, most_age
+from onerefresh.renewal.clocks import Instant, Sent, age, most_age
 from onerefresh.renewal.failed import dead, doubtful_end, release, unsent
 from onerefresh.renewal.reports import tell
 from onerefresh.renewal.strangers import judge_stranger
@@ -34,12 +34,14 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
     # Taken before sending: a client secret that is refused may be replaced meanwhile.
     attempt.client = attempt.request.print_for(attempt.leased)
     verdict: Verdict | None = None
+    claimed_at = attempt.born.monotonic
     await attempt.world.learn(attempt.leased, attempt.request.skew)
     while (now := await _may_send(attempt)) is not None:
         attempt.sends, sent = attempt.sends + 1, now
         await tell(attempt, Kind.SENT)
         try:
-            claim = Sent(attempt.leased, attempt.born.monotonic)
+            claimed_at = min(claimed_at, now.monotonic - age(attempt.born, now))
+            claim = Sent(attempt.leased, claimed_at)
             answer = await attempt.world.send(attempt.lease.grant, attempt.leased.token, attempt.lease.ttl, claim)
         except Unsent as failure:
             attempt.sends -= 1
