@@ -116,8 +116,18 @@ class Claims:
             lease.contested,
             self._world.known_to(writer),
             self._is_outdated(lease, writer),
-            writer.process.host.clock.monotonic() - (self._world.timeline.now - writer.named_at),
+            self._born_here(lease, writer),
         )
+
+    def _born_here(self, lease: Lease, writer: Task) -> float:
+        """When it was made, on the monotonic clock of its machine, which stands still while the machine sleeps.
+
+        Only the store's clock, by which the claim is dated, tells how long that was when the request is sent.
+        """
+        moment = self._world.moment(writer.process)
+        if moment is None or moment.clock_epoch != lease.clock_epoch:
+            return writer.named_here
+        return writer.process.host.clock.monotonic() - (self._world.timeline.now - writer.named_at)
 
     def _is_outdated(self, lease: Lease, writer: Task) -> bool:
         """Whether it is dated by a clock that was set before it was written."""

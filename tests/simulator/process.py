@@ -205,6 +205,7 @@ class Process:
     def _new_id(self, task: Task, effect: effects.NewId) -> str:
         self.world.attempts += 1
         name, task.named_at = f"a{self.world.attempts}", self.world.timeline.now
+        task.named_here = self.host.clock.monotonic()
         if task.spending and task.has_answer and task.answer not in self.world.judge.saved:
             return name  # of the recovery lease with which it commits
         task.attempt, task.has_answer, task.spending = name, False, False

@@ -62,7 +62,7 @@ class Task:
         self.has_sent: Callable[[Record], None] | None = None  # told of the claim under which it sends
         self.attempt: str | None = None
         self.leased: Record | None = None  # its claim
-        self.named_at = 0.0
+        self.named_at = self.named_here = 0.0  # `named_here`: the same, on the monotonic clock of its machine
         self.sending = False  # past its gate, and not answered yet
         self.sent_until = 0.0  # when it was so for the last time: meanwhile it waited for nobody else
         self.spending = False  # the server has answered, and the answer may be in no safe place yet

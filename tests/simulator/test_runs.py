@@ -285,6 +285,31 @@ def test_no_other_machine_knows_its_clock_by_that_of_a_store_that_was_set_since(
         assert report.broken is None, explained(report)
 
 
+@pytest.mark.parametrize("seed", [1_001_854, 1_001_912, 1_001_938, 1_001_998])
+def test_nothing_tells_a_machine_that_has_slept_how_old_its_claim_is_where_the_store_has_no_clock(seed: int) -> None:
+    """It slept right before its claim, and put that back when it was over for others."""
+    report = simulate(
+        replace(
+            dense(1_001_853),
+            seed=seed,
+            hosts=2,
+            skews=(0.0, 0.0),
+            has_flock=False,
+            has_clock=False,
+            faults=(
+                Fault(What.ASLEEP_BEFORE, Point.CLAIM, 3 + seed % 2, 18.0),
+                Fault(What.SLOW_ANSWER, Point.SEND, seconds=70.0),
+            ),
+            happenings=(
+                Happening(What.REVOKED, 10.0),
+                Happening(What.REVOKED, 14.0),
+                Happening(What.VANISHED, 30.0 + seed % 20),
+            ),
+        )
+    )
+    assert report.broken is None, explained(report)
+
+
 def test_the_command_runs_many_seeds_in_several_processes() -> None:
     command = f"-m tests.simulator --first {RUNS} --runs 60 --jobs 2".split()
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, timeout=60)
