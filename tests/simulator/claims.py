@@ -44,6 +44,7 @@ class Claim:
     known: Token | None  # the newest token that its process knew
     outdated: bool  # dated by a clock that was set before the claim was written
     born_here: float  # as `born`, on the monotonic clock of its machine
+    found_epoch: str | None  # of the clock by which the lease that it found there was dated
     sent: bool = False
     goes_back: bool = False  # its process has asked to put it back, and could not tell that it was over
     watchers: dict[Task, float] = field(default_factory=dict)
@@ -117,6 +118,7 @@ class Claims:
             self._world.known_to(writer),
             self._is_outdated(lease, writer),
             self._born_here(lease, writer),
+            other.clock_epoch if other is not None else None,
         )
 
     def _born_here(self, lease: Lease, writer: Task) -> float:

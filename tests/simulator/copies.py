@@ -83,6 +83,15 @@ def goes_on_from_a_login(record: Record) -> bool:
     return bool(words) and words[-1] == "login"
 
 
+def _came_by_a_login(world: World, task: Task, token: Token) -> bool:
+    """Whether a login was the last that the record told of, before `task` claimed it."""
+    record, claim = world.store.record, world.judge.claims.of(task)
+    last = record.history[-1] if record is not None and record.history else None
+    if last is None or claim is None or claim.found_epoch is not None:
+        return False
+    return (last.what, last.generation) == ("login", token.generation)
+
+
 def _judge_others(world: World, task: Task, token: Token) -> None:
     """Where the store has lost something: whoever knows more had his time to bring it back."""
     scenario, now = world.scenario, world.timeline.now
@@ -95,6 +104,8 @@ def _judge_others(world: World, task: Task, token: Token) -> None:
     record = world.store.record
     if What.SAME_LOGIN in world.judge.happened_kinds and record is not None and goes_on_from_a_login(record):
         return  # a login never waits, also with a token of which the store has lost what became of it
+    if task.process.first_read >= world.server_since and _came_by_a_login(world, task, token):
+        return  # it has seen no other server, and of a login no record says on which one it was written
     for process in world.accounts:
         if process is task.process or now - _undisturbed_since(process) <= scenario.brought_back_within:
             continue

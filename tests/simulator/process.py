@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ class Process:
         self.resumes_at = host.asleep_until
         self.tasks: dict[Task, None] = {}
         self.renewals = 0
+        self.first_read = math.inf  # when it read the record for the first time
 
     # --- What befalls it ---
 
@@ -267,6 +269,7 @@ class Process:
         if fault is not None and fault.what is What.STORE_DOWN:
             self.world.store_goes_down(fault.seconds)
         loaded = self.store.load()
+        self.first_read = min(self.first_read, self.world.timeline.now)
         if task.looks is None:  # a look is no watch: nobody takes over there
             self.world.judge.claims.loaded(task, loaded)
         return loaded

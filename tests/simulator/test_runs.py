@@ -374,6 +374,7 @@ def test_a_seed_that_once_broke_a_promise(seed: int, scenario_of: Callable[[int]
 DENSE_BROKE_ONCE = {
     4036: "a store's clock was set back, and a new process believed nothing of its own machine's clock either",
     1_001_853: "a claim came back that the store's clock had shown to be over, once another server had taken its place",
+    1_005_845: "the judge let a process that had begun after a failover know on which server a login had been written",
 }
 
 
