@@ -101,7 +101,8 @@ def promised_time_to_live(world: World) -> float:
         return 300.0 if expires_in is None else 30.0
     if token.expires_at is None:
         return 300.0
-    if world.clocks_were_set:
+    is_dated = scenario.has_clock and (scenario.hosts > 1 or scenario.may_go_back)
+    if world.clocks_were_set or (is_dated and world.store_clock_set_at > world.server.issued(token)):
         return 30.0  # how long the access token still served was reckoned by a clock that is another now
     # One that was refused, and stands in the place of a useless one, has ended, however long the server's tokens live.
     # Without the store's clock, a machine knows how far its own is off only for a token that it has got itself.

@@ -173,6 +173,11 @@ class AuthorizationServer:
         """The number of its access token, in the order in which they were issued."""
         return int(token.reveal().rpartition("-")[2])
 
+    def issued(self, token: Token) -> float:
+        """When its access token was issued, which has an end."""
+        _, until = self._access[token.reveal()]
+        return until - (self.manner.expires_in or 0.0)
+
     def revoke_access_tokens(self) -> None:
         """All access tokens of today end early."""
         self._dead_access.update(self._access)

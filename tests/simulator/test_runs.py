@@ -375,6 +375,7 @@ DENSE_BROKE_ONCE = {
     4036: "a store's clock was set back, and a new process believed nothing of its own machine's clock either",
     1_001_853: "a claim came back that the store's clock had shown to be over, once another server had taken its place",
     1_005_845: "the judge let a process that had begun after a failover know on which server a login had been written",
+    1_901_205: "the judge reckoned a time to live by a store's clock that had been set since the token came",
 }
 
 
