@@ -376,6 +376,8 @@ DENSE_BROKE_ONCE = {
     1_001_853: "a claim came back that the store's clock had shown to be over, once another server had taken its place",
     1_005_845: "the judge let a process that had begun after a failover know on which server a login had been written",
     1_901_205: "the judge reckoned a time to live by a store's clock that had been set since the token came",
+    2_008_215: "the judge let a machine know its clock to the second by a store's clock that had been set by three",
+    2_011_626: "the judge let a machine whose clock was right know that the store's had been set back since",
 }
 
 

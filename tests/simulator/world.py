@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["World"]
 
+MOMENT = 0.1
+"""Seconds by which two clocks that agree may differ here."""
+
 BEGUN_ANEW = frozenset({"considering", "flight", "jitter", "leased", "lock", "under_way", "watched"})
 """What a forked child does not have of its parent's memory."""
 
@@ -336,21 +339,26 @@ class World:
         """Whether the record tells this process how far its machine's clock is off, if it has to know for `token`.
 
         It says so of the machine that got the token, and by the store's clock of all others. If that clock was set
-        since, only whoever can tell that it was, because the token is not issued yet by it, does not go by it.
+        since, it misleads whoever cannot tell that: the token's own machine can, where the token would end later by
+        the store's clock, and so can all where the token is not issued yet by it.
         """
-        if not self.skew_for(process.host, token):
-            return True
+        is_off, is_dated = self.skew_for(process.host, token) != 0.0, token.reveal() in self.dated
         record, moment = self.store.record, self.moment(process)
-        if record is None or record.identity != token.identity or self.judge.unordered or self.clocks_were_set:
+        if is_off and (record is None or self.judge.unordered or self.clocks_were_set):
             return False
-        clock = record.token_clock
-        if clock is None or clock.generation != record.generation:
-            return False
+        if not is_dated:
+            return True
+        clock = record.token_clock if record is not None and record.identity == token.identity else None
+        if record is None or clock is None or clock.generation != record.generation:  # it may have been there
+            return not is_off and self.store_clock_set_at <= self.server.issued(token)
+        is_own = clock.machine == process.host.name
         if moment is None or moment.clock_epoch != clock.clock_epoch:
-            return clock.machine == process.host.name
+            return is_own or not is_off
         at, there = moment.seconds - clock.ahead, START + self.timeline.now + self.dated[token.reveal()]
-        is_over = at < token.issued_at - LEAST_SKEW and clock.machine == process.host.name
-        return is_over or abs(at - there) <= LEAST_SKEW
+        if abs(at - there) <= MOMENT:
+            return True
+        is_seen = at < token.issued_at - LEAST_SKEW
+        return at < there and (is_own or (is_seen and not is_off))
 
     def known_to(self, task: Task) -> Token | None:
         """The newest token that its process knows by now."""
