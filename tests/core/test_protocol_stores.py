@@ -44,7 +44,7 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.profile import Profile
-from onerefresh.record import RECOVERY, Grant, State
+from onerefresh.record import RECOVERY, Grant, Record, State
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.bring_back import bring_back, has_lost, lacks
 from onerefresh.renewal.clocks import Instant, Sent
@@ -244,6 +244,29 @@ def test_a_store_that_went_back_is_repaired_by_who_knows_a_newer_generation() ->
     assert world.run(renew(knowing(newest=newest), make_request())).token == newest
     assert (world.token, world.sent) == (newest, [])
     assert world.kinds() == [Kind.RESTORED]
+
+
+class Learning(Knowing):
+    def learn(self, record: Record, skew: float) -> None:
+        self.knows(newest=record.token)
+
+
+@pytest.mark.parametrize("waits", ["for another process", "after a failure"])
+def test_what_a_renewal_has_read_is_brought_back_where_the_store_loses_it_while_the_renewal_waits(waits: str) -> None:
+    """It forgot what it had read, and said that the session was over, as the older record did."""
+    world = needy(None, NEXT)
+    dead = Verdict(FailureKind.DEAD, "invalid_grant")
+    world.lease()
+    before = records.died(world.present, dead, now=world.wall, refused=True)
+    generation(world, 2)
+    world.now += 60.0
+    world.lease()
+    if waits == "after a failure":
+        down = Verdict(FailureKind.UNAVAILABLE, "down")
+        world.put(records.released(world.present, down, now=world.wall, jitter=0.5))
+    renewal = Process(world, renew(Effects(Learning()), make_request(**refusing(world)))).until(Watch)
+    world.put(before)
+    assert renewal.finish().token.generation == 3
 
 
 def test_a_repair_never_crosses_families() -> None:

@@ -378,6 +378,7 @@ DENSE_BROKE_ONCE = {
     1_901_205: "the judge reckoned a time to live by a store's clock that had been set since the token came",
     2_008_215: "the judge let a machine know its clock to the second by a store's clock that had been set by three",
     2_011_626: "the judge let a machine whose clock was right know that the store's had been set back since",
+    2_012_770: "a process that waited forgot what it had read, and believed an older record that the session was over",
 }
 
 

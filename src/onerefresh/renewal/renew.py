@@ -166,26 +166,25 @@ class _Renewal:
         left = self.watch.left(lease, now) if lease else 0.0
         proven_dead = is_proof(self.lock, lease)
         await self.report_seed(record)
+        recovery = request.known.recovery if request.known.may_go_back else 0.0
         decision = decide(
             record,
             request,
             now.wall,
             lease_over=proven_dead or left <= 0.0,
-            is_unsettled=request.sightings.is_unsettled(
-                now, request.known.recovery if request.known.may_go_back else 0.0, record
-            ),
+            is_unsettled=request.sightings.is_unsettled(now, recovery, record),
             clock=now.clock,
             was_awaited=record is not None and bool(self.awaited) and record.committed_by == self.awaited,
             skew=look.skew,
         )
+        if record is not None and isinstance(decision, (Wait, Pause)):
+            await world.learn(record, look.skew)  # the store may lose it meanwhile, and nobody else may know it
         match decision:
             case Use():
                 return await self.use(decision, record, look.skew)
             case Fail(error):
                 await world.leave()
-                is_ours = (
-                    not isinstance(error, WrongSeed) and record is not None and not request.is_foreign(record.owner)
-                )
+                is_ours = not isinstance(error, WrongSeed) and not (record and request.is_foreign(record.owner))
                 if record is not None and record.moved_to is None and is_ours:
                     await world.learn(record, look.skew)
                 raise error.about(request.key, record.generation if record else None)
