@@ -141,10 +141,15 @@ def _sender_of(process: Process, token: Token, now: float) -> Task | None:
 
 
 def _newest_known(process: Process, token: Token) -> int:
-    """The newest generation of the token's session that this process has, saved or not."""
+    """The newest generation of the token's session that this process has, saved or not.
+
+    An answer that has just come may be on its way into the store, when the time to live of its claim is over.
+    """
     known = process.world.accounts[process]._memory.known
     newest = known.generation if known is not None and known.family == token.family else 0
-    return max(newest, token.generation + 1) if _holder_of_the_answer(process, token) is not None else newest
+    holder = _holder_of_the_answer(process, token)
+    has_it = holder is not None and process.world.timeline.now - holder.answered_at > A_MOMENT
+    return max(newest, token.generation + 1) if has_it else newest
 
 
 def _undisturbed_since(process: Process) -> float:

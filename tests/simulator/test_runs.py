@@ -379,6 +379,7 @@ DENSE_BROKE_ONCE = {
     2_008_215: "the judge let a machine know its clock to the second by a store's clock that had been set by three",
     2_011_626: "the judge let a machine whose clock was right know that the store's had been set back since",
     2_012_770: "a process that waited forgot what it had read, and believed an older record that the session was over",
+    2_019_714: "the judge let nobody take over from a claim that was over while its answer was on its way to the store",
 }
 
 
