@@ -58,6 +58,7 @@ class Claims:
         self._claims: dict[str, Claim] = {}
         self._abandoned: set[str] = set()
         self._recovery: dict[str, float] = {}  # when each recovery lease was written
+        self._locked: set[str] = set()  # the claims that were asked for under their host's lock
 
     def named(self, attempt: str) -> Claim | None:
         return self._claims.get(attempt)
@@ -89,6 +90,8 @@ class Claims:
         No process can look at a clock between the two. The store applies the write only if nobody else has written
         since the record was read, so nobody else has claimed meanwhile.
         """
+        if lease is not None and writer.process.host.holder is writer:
+            self._locked.add(lease.id)  # the write may be applied when the lock is gone
         claim = self._claims.get(lease.id) if lease is not None else None
         if claim is not None and claim.task.process is writer.process:
             claim.goes_back = not self._is_over_there(claim)
@@ -99,7 +102,7 @@ class Claims:
         claim = self._claims.get(other.id) if other is not None and other.id != lease.id else None
         abandoned = other is not None and other.id in self._abandoned
         if claim is not None and claim.task is not writer and not abandoned and not lease.is_recovery:
-            self._taken_over(claim, writer, self._world.timeline.now)
+            self._taken_over(claim, writer, self._world.timeline.now, has_lock=lease.id in self._locked)
         if (again := self._claims.get(lease.id)) is not None:  # the store had lost it: others watch it anew
             again.watchers.clear()
             if lease.is_recovery and again.clock_epoch is None:  # it begins: it is dated from now on
@@ -197,12 +200,12 @@ class Claims:
     # A task knows itself whether its own attempt is over; a lock that somebody else can take was let go by its holder,
     # who was done with it, or by its kernel.
 
-    def _taken_over(self, claim: Claim, by: Task, now: float) -> None:
+    def _taken_over(self, claim: Claim, by: Task, now: float, *, has_lock: bool) -> None:
         age = now - claim.born
         holder = claim.task
         same_host = by.process.host is holder.process.host
         same_boot = claim.boots == holder.process.host.boots
-        if same_host and same_boot and claim.death_proof is not None and (holder.over or by.process.host.holder is by):
+        if same_host and same_boot and claim.death_proof is not None and (holder.over or has_lock):
             self._taken_over_in_time(claim, by, now)
             return
         if same_host and not same_boot:

@@ -380,6 +380,7 @@ DENSE_BROKE_ONCE = {
     2_011_626: "the judge let a machine whose clock was right know that the store's had been set back since",
     2_012_770: "a process that waited forgot what it had read, and believed an older record that the session was over",
     2_019_714: "the judge let nobody take over from a claim that was over while its answer was on its way to the store",
+    2_024_859: "the judge forgot that a claim which was applied late had been made under its machine's lock",
 }
 
 
