@@ -39,6 +39,7 @@ class Answers:
         # Whose refresh brought no answer, as they know, and since when.
         self._unheard: dict[tuple[str, int], dict[Process, float]] = {}
         self._loss_epochs: dict[tuple[str, int], str | None] = {}  # in which era the last one is dated
+        self._noted: dict[tuple[str, int], float] = {}  # when the last one was lost that the store was told of
         self._strange: dict[tuple[str, int], set[Process]] = {}  # whose refresh brought another account's token
         self._second_chances: set[str] = set()  # what came of the refusal of a token that may have been a repeated one
         self._dead: set[tuple[str, int]] = set()  # the generations that the store has ever shown as dead
@@ -86,10 +87,10 @@ class Answers:
         senders = self._unheard.get(token.identity, {})
         if not self._world.scenario.never_resends:
             lost_at = senders.get(task.process)
-            last = max(senders.values(), default=-math.inf)
+            last = self._noted.get(token.identity, -math.inf)
             # A process that began after the store's clock was set cannot know by how much.
             if senders and last >= self._world.store_clock_set_at and self._is_dated(record, task.process):
-                lost_at = last
+                lost_at = max(last, -math.inf if lost_at is None else lost_at)
             self._is_after_its_pause(task, token, lost_at)
             return
         # What a store has lost, or was never told, only those who have seen it know.
@@ -132,11 +133,14 @@ class Answers:
                     f"{task} sends generation {token.generation}, and so does {other}",
                 )
 
-    def written(self, before: Record | None, after: Record) -> None:
+    def written(self, before: Record | None, after: Record, writer: Task | None) -> None:
         """A session may have been declared dead, or a token refreshed because it may have been a repeated one."""
         self._logged_in(before, after)
         if after.failure is not None and after.failure.kind.is_lost:
             self._loss_epochs[after.identity] = after.failure.clock_epoch
+            if writer is not None and (before is None or before.failure != after.failure):
+                lost_at = self._unheard.get(after.identity, {}).get(writer.process, -math.inf)
+                self._noted[after.identity] = max(self._noted.get(after.identity, -math.inf), lost_at)
         probation, is_same = before.probation if before is not None else None, False
         if before is not None and before.identity == after.identity:  # unless the API has accepted it since
             is_same = after.probation is not None and after.probation.repeated

@@ -108,7 +108,7 @@ class Judge:
             self.background.refreshed(before, after, claim.born if claim is not None else None)
         if after.state is State.DEAD and (before is None or before.state is not State.DEAD):
             self._died(after, writer)
-        self.answers.written(before, after)
+        self.answers.written(before, after, writer)
         if after.token is not None and not self._world.scenario.host_saves:
             self._is_stored(after.token)
 

@@ -381,6 +381,7 @@ DENSE_BROKE_ONCE = {
     2_012_770: "a process that waited forgot what it had read, and believed an older record that the session was over",
     2_019_714: "the judge let nobody take over from a claim that was over while its answer was on its way to the store",
     2_024_859: "the judge forgot that a claim which was applied late had been made under its machine's lock",
+    2_031_752: "the judge let others know of a second lost answer, whose process was stopped before it noted that",
 }
 
 
