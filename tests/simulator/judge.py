@@ -233,6 +233,20 @@ class Judge:
         self.unordered, self.has_vanished = True, True
         self.unordered_at = self._world.timeline.now
 
+    def forgotten(self, lost: Record | None) -> None:
+        """The store has lost this record. Its token is lost with it if no running process and no spool has that."""
+        world, record, token = self._world, self._world.store.record, lost.token if lost is not None else None
+        if token is None or (record is not None and record.identity == token.identity):
+            return
+        running = [process for process in world.accounts if not process.ending]
+        if any(task.answer == world.server.name_of(token) for process in running for task in process.tasks):
+            return
+        known = [world.accounts[process]._memory.newest for process in running]
+        spooled = [entry.as_next() for host in world.hosts for entry in host.spool.values()]
+        same = [one for one in (*known, *spooled) if one is not None and one.family == token.family]
+        if all(one.generation < token.generation for one in same):
+            self.excuses.add(Excuse.ROLLBACK, token)
+
     # --- Renewals ---
 
     def began(self, task: Task) -> None:

@@ -382,6 +382,7 @@ DENSE_BROKE_ONCE = {
     2_019_714: "the judge let nobody take over from a claim that was over while its answer was on its way to the store",
     2_024_859: "the judge forgot that a claim which was applied late had been made under its machine's lock",
     2_031_752: "the judge let others know of a second lost answer, whose process was stopped before it noted that",
+    2_037_030: "the judge let a token come back that had died with its process before the store lost it",
 }
 
 

@@ -148,11 +148,13 @@ class World:
             self.timeline.after(seconds, self._is_back_empty)
 
     def roll_back(self, seconds: float) -> None:
+        lost = self.store.record
         if self.store.go_back(seconds):
             record = self.store.record
             self.say("store", f"forgets what it acknowledged: back to generation {record.generation if record else 0}")
             self.went_back_at, self.another_server = self.timeline.now, False
             self.judge.rolled_back()
+            self.judge.forgotten(lost)
 
     def _is_back_empty(self) -> None:
         self.say("store", "is back, and empty")
@@ -160,8 +162,10 @@ class World:
 
     def lose(self) -> None:
         """The store loses the record."""
+        lost = self.store.record
         self.store.wipe()
         self.judge.vanished()
+        self.judge.forgotten(lost)
 
     def _lose_all(self) -> None:
         """The store loses the record, and the note of losses with it."""
