@@ -150,6 +150,7 @@ def test_a_worker_that_dies_while_it_takes_a_customer_over_loses_nothing(app: Ap
     assert (app.server.counters.refreshes, app.server.counters.reuse_detected) == (1, 0)
 
 
+@pytest.mark.long
 def test_the_way_back_and_forth_again(app: App) -> None:
     app.run("new.py", *CUSTOMERS)
     app.run("back.py", *CUSTOMERS)
@@ -165,6 +166,7 @@ def test_the_way_back_and_forth_again(app: App) -> None:
     assert app.server.counters.reuse_detected == 0
 
 
+@pytest.mark.long
 def test_a_backup_of_the_table_that_is_one_rotation_old(app: App) -> None:
     backup = app.folder / "backup.db"
     shutil.copy(app.table, backup)

@@ -20,6 +20,7 @@ def counted(said: str) -> dict[str, int]:
     return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", said)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["redis", "postgres"])
 def test_two_runs_at_once_refresh_each_customer_once(new_program: Callable[..., Program], kind: str) -> None:
     program = new_program(kind)

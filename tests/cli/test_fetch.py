@@ -83,6 +83,7 @@ class TestWhatIsPrinted:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == f"onerefresh: {url}: 503 Service Unavailable\n"
 
+    @pytest.mark.long
     def test_a_line_for_each_of_several_urls(self, home: Home) -> None:
         home.log_in()
         api = home.server.api_url
@@ -97,6 +98,7 @@ class TestWhatIsPrinted:
         ]
         assert re.fullmatch(r"onerefresh: 2 of 4 URLs fetched, 2 failed, in \d+\.\d s\n", done.stderr)
 
+    @pytest.mark.long
     def test_a_progress_bar_and_the_failures_on_a_terminal(self, home: Home) -> None:
         home.log_in()
         failing = f"{home.server.api_url}/status/500"
@@ -130,6 +132,7 @@ def everything_from(terminal: int) -> str:
 
 
 class TestTokens:
+    @pytest.mark.long
     def test_a_token_that_dies_under_the_calls_is_refreshed_once(self, home: Home) -> None:
         home.log_in()
         home.server.hold("api")
@@ -149,6 +152,7 @@ class TestTokens:
         assert json.loads(home.run("status", "acme", "--json").stdout)["generation"] == 2
         assert home.server.counters.token_requests == 1
 
+    @pytest.mark.long
     def test_several_processes_share_one_refresh(self, home: Home) -> None:
         home.log_in(expires_in=0.001)
         processes = [home.start("fetch", "acme", *urls_of(home, 25)) for _ in range(4)]
@@ -209,6 +213,7 @@ class TestTokens:
 
 
 class TestUrls:
+    @pytest.mark.long
     def test_they_come_from_standard_input_too(self, home: Home) -> None:
         home.log_in()
         first, *others = urls_of(home, 3)
@@ -256,6 +261,7 @@ class TestUrls:
 
 
 class TestFiles:
+    @pytest.mark.long
     def test_each_body_has_a_file_named_for_its_url(self, home: Home) -> None:
         home.log_in()
         api = home.server.api_url
@@ -292,6 +298,7 @@ class TestFiles:
         assert "server disconnected without sending a response" in done.stdout.lower()
         assert list((home.folder / "out").iterdir()) == []
 
+    @pytest.mark.long
     def test_a_large_body_is_never_held_in_memory(self, home: Home) -> None:
         home.log_in()
         script = """

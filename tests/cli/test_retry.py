@@ -36,6 +36,7 @@ def test_a_doubtful_end_is_explained_and_retried(home: Home) -> None:
     assert home.run("retry", "acme").stdout == "acme: nothing failed, so nothing was sent\n"
 
 
+@pytest.mark.long
 def test_a_dead_session_is_asked_once_more_and_is_dead_again(home: Home) -> None:
     home.log_in(expires_in=0.001)
     home.server.revoke_family()

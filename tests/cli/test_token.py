@@ -86,6 +86,7 @@ class TestAgeing:
     def log_in(self, home: Home) -> str:
         return str(home.log_in(expires_in=3600, expires_at=time.time() + 100.0)["access_token"])
 
+    @pytest.mark.long
     def test_the_next_token_is_printed(self, home: Home) -> None:
         old = self.log_in(home)
         tokens = {home.run("token", "acme").stdout.strip() for _ in range(3)}
@@ -123,6 +124,7 @@ class TestAgeing:
 
 
 class TestRefused:
+    @pytest.mark.long
     def test_the_current_generation_is_refreshed_once(self, home: Home) -> None:
         answer = home.log_in()
         first, second = home.run("token", "acme", "--refused", "1"), home.run("token", "acme", "--refused", "1")
@@ -166,6 +168,7 @@ class TestMinValid:
         assert home.run("token", "acme", "--min-valid", "300").stdout != f"{answer['access_token']}\n"
         assert home.server.counters.token_requests == 1
 
+    @pytest.mark.long
     def test_more_than_tokens_ever_live_is_an_error_and_not_a_refresh_a_call(self, home: Home) -> None:
         home.log_in(expires_in=0.001)
         home.run("token", "acme")

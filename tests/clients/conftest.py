@@ -12,6 +12,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 from tests.clients.drivers import FORMS, Driver, Options
 from tests.clients.recorder import Recorder
+from tests.repetition import long
 
 from onerefresh import Credential, Token
 from onerefresh.testing import AuthServer
@@ -34,7 +35,11 @@ class OpenDriver(Protocol):
     def __call__(self, credential: Credential, *, origins: str | list[str] | None = None, **options: Any) -> Driver: ...
 
 
-@pytest.fixture(params=FORMS)
+REPEATED = ("httpx2 transport trio", "httpx asyncio", "httpx transport", "httpx transport asyncio")
+"""Forms that share all of their code with others: on another event loop, or with `httpx2` in place of `httpx`."""
+
+
+@pytest.fixture(params=[*(name for name in FORMS if name not in REPEATED), *long(*REPEATED)])
 def form(request: pytest.FixtureRequest) -> type[Driver]:
     return FORMS[request.param]
 

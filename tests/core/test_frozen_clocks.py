@@ -257,6 +257,7 @@ def test_no_module_of_the_package_waits_by_a_clock_that_a_test_can_stop() -> Non
         assert path.name == "real_time.py" or not found, path
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("tool", ["freezegun", "time-machine", "a mock"])
 @pytest.mark.parametrize("kind", ["redis", "postgres"])

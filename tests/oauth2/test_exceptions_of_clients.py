@@ -20,7 +20,7 @@ from onerefresh.judge_exception import judge_exception
 from onerefresh.testing import AuthServer
 from onerefresh.verdict import FailureKind, Verdict
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 SECONDS = 0.4
 BODY = b"grant_type=refresh_token&refresh_token=refresh-token-of-the-test"

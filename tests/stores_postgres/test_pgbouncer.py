@@ -22,6 +22,7 @@ from onerefresh.testing.stores.recording import Opener
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(pgbouncer.program() is None, reason="NOT TESTED: PgBouncer; it is not installed"),
 ]
 

@@ -409,6 +409,7 @@ def test_slots_that_move_take_their_records_along(cluster: Cluster) -> None:
         assert list(store.scan()) == [("acme", (version, "moved"))]
 
 
+@pytest.mark.long
 def test_a_failover_is_followed(sentinels: Sentinels) -> None:
     with closing(RedisStore(sentinels.url + QUICK)) as store:
         version = store.cas("acme", None, "body")
@@ -432,6 +433,7 @@ def test_a_failover_is_followed(sentinels: Sentinels) -> None:
         assert clock_epoch.clock_epoch != after.clock_epoch, "the new server has a clock of its own"
 
 
+@pytest.mark.long
 def test_a_cluster_that_has_lost_a_node_says_so_and_comes_back(cluster: Cluster) -> None:
     with closing(RedisStore(cluster.url + QUICK)) as store:
         store.cas("acme", None, "body")

@@ -96,6 +96,7 @@ def test_a_server_that_asks_for_certificates_gets_the_client_s(tmp_path: Path, f
             store.load("acme")
 
 
+@pytest.mark.long
 def test_a_cluster_is_reached_over_tls(tmp_path: Path, files: Certificates) -> None:
     lines = ("cluster-enabled yes", "tls-cluster yes", "tls-replication yes", "tls-auth-clients optional")
     with TlsRedis(tmp_path, files, *lines) as node:
