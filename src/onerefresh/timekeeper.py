@@ -147,7 +147,7 @@ def is_missing() -> bool:
 
 
 def stand_in() -> None:
-    """Be the timekeeper on this thread for as long as there are timers, if there is no other one."""
+    """Run as the timekeeper on this thread while there are timers, unless another thread does."""
     if is_missing():
         me = object()
         _threads[me] = None
@@ -155,7 +155,7 @@ def stand_in() -> None:
 
 
 def catch_up() -> None:
-    """Call what is due, in the middle of something else, on the thread of the timekeeper or of who stands in for it."""
+    """Call what is due in the middle of other work, on the timekeeper's thread or on one that stands in for it."""
     now = monotonic()
     for timer in list(_live):
         if timer.at <= now:

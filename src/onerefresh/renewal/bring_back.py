@@ -109,7 +109,7 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
         return False
     if record.lease is None:  # a record from before the claim, unless another attempt took over and was refused
         is_from_before = not record.history or succession.includes(leased, record)
-        # A token is obtained for a session that is over; this process may know that of a record that others restored.
+        # A token is obtained only for a session that is over, which others may not know who restored the record.
         is_over = record.state is State.DEAD and leased.lease.grant is Grant.OBTAIN
         return (is_over or is_from_before) and _failures(record) <= _failures(leased)
     # Any other lease is that of an attempt that has taken over.

@@ -294,12 +294,12 @@ def _remembering(state: _State, record: Record) -> _State:
 
 
 def _has_come_since(failure: Failure, before: Failure | None, ended: Record) -> bool:
-    """Whether another attempt ended with `failure` since the claim that found `before`, and has ended with `ended`."""
+    """Whether `failure` is of another attempt, after the claim that found `before` in the record and has `ended`."""
     return failure.count > (before.count if before is not None else 0) and not succession.is_cancelled(failure, ended)
 
 
 def _has_explained(record: Record, mine: Lease, ended: Record) -> bool:
-    """Whether `record` shows why the attempt of `mine` was refused, with the end `ended`: others have taken over."""
+    """Whether `record` shows why the attempt of `mine` was refused: others have taken over. `ended`: its end."""
     failure = ended.failure
     if failure is None or failure.kind not in REFUSALS or record.family != ended.family:
         return False
