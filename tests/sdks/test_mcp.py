@@ -58,6 +58,7 @@ def api(server: AuthServer) -> Iterator[str]:
 
     with socket.socket() as listener, ThreadPoolExecutor(2 * CALLS) as threads:
         listener.bind(("127.0.0.1", 0))
+        listener.listen(2 * CALLS)  # a client may connect before the server's thread has begun
         app: Any = checked(tools.streamable_http_app(), server, threads)
         program = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
         serving = threading.Thread(target=program.run, args=([listener],))
