@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 import tracemalloc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from bench.report import Row
 from onerefresh import Credentials, Store, Token
 from onerefresh import transitions as records
 from onerefresh.record_text import decode, encode
-from onerefresh.store import Versioned
+from onerefresh.store import StoreTime, Versioned
 
 LIVES = 3600.0
 TEXT = 40
@@ -20,13 +21,19 @@ TEXT = 40
 
 
 class Written(Store):
-    """Has a record for every key, and keeps none of them: what is measured is not the store."""
+    """Has a record for every key, and keeps none of them: what is measured is not the store.
+
+    It has the clock of a server, as a database has, so that what a process remembers of servers counts.
+    """
 
     name = "written when it is read"
 
     def load(self, key: str) -> Versioned:
         token = Token(key.rjust(TEXT, "a"), key.rjust(TEXT, "r"), expires_in=LIVES)
         return Versioned("1", encode(records.new_session(None, token, now=token.issued_at, owner=None, what="seed")))
+
+    def moment(self) -> StoreTime:
+        return StoreTime("a server", time.monotonic())
 
     def cas(self, key: str, expected: str | None, body: str) -> str:
         raise AssertionError("a fresh token was refreshed")

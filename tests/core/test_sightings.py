@@ -94,6 +94,17 @@ def test_a_server_that_comes_back_is_new_for_those_too_that_did_not_ask_meanwhil
     assert not silent.is_unsettled(at(25.1, "a"), WAIT)
 
 
+def test_the_first_server_of_a_store_is_remembered_once_for_all_credentials() -> None:
+    servers = Servers()
+    first, later = Sightings(servers), Sightings(servers)
+    first.sees(at(0.0, "a"))
+    assert first.state is Sightings().state
+    later.sees(at(10.0, "b"))
+    assert not later.is_unsettled(at(20.0, "b"), WAIT)
+    assert later.is_unsettled(at(21.0, "a"), WAIT)  # it may lack what "b" took
+    assert not later.is_unsettled(at(26.1, "a"), WAIT)
+
+
 def test_servers_that_share_the_records_of_a_cluster_are_no_news_to_each_other() -> None:
     servers = Servers()
     one, other = Sightings(servers), Sightings(servers)

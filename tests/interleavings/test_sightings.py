@@ -35,17 +35,19 @@ ACTS: dict[str, tuple[Act, Callable[[Sightings], bool]]] = {
         lambda seen: seen.recalled(replace(REFUSED, state=State.IDLE, failure=None)) == REFUSED,
     ),
     "a logout": (lambda seen: seen.sees_a_logout(EMPTIED), lambda seen: seen.know_a_logout),
-    "a server": (lambda seen: seen.sees(NOW), lambda seen: seen._seen.state.server == "server"),
+    "a server": (lambda seen: seen.sees(NOW), lambda seen: seen.state.server == "server"),
     "a damped refusal": (lambda seen: seen.is_new(("family", 1)), lambda seen: not seen.is_new(("family", 1))),
-    "a date": (lambda seen: seen.dated(LOST, NOW), lambda seen: seen._seen.state.failure is not None),
+    "a date": (lambda seen: seen.dated(LOST, NOW), lambda seen: seen.state.failure is not None),
 }
 
 
-class Gated(Atomic[room._State]):
+class Gated(Sightings):
     """The first change stops where it has read the state, and not yet replaced it."""
 
     def __init__(self) -> None:
-        super().__init__(room.NOTHING)
+        servers = Servers()
+        servers.sees(at(0.0, "another server"))  # the first one is known without a change
+        super().__init__(servers)
         self.has_read, self.goes_on = threading.Event(), threading.Event()
 
     def change(self, made_of: Callable[[room._State], room._State]) -> tuple[room._State, room._State]:
@@ -62,26 +64,24 @@ class Gated(Atomic[room._State]):
 @pytest.mark.parametrize("second", ACTS)
 @pytest.mark.parametrize("first", ACTS)
 def test_a_change_that_comes_in_the_middle_of_another_one_is_kept(first: str, second: str) -> None:
-    seen = Sightings(Servers())
-    seen._seen = gated = Gated()
+    seen = Gated()
     late = threading.Thread(target=ACTS[first][0], args=(seen,))
     late.start()
-    assert gated.has_read.wait(PATIENCE)
+    assert seen.has_read.wait(PATIENCE)
     ACTS[second][0](seen)  # it does not wait for the other one
-    gated.goes_on.set()
+    seen.goes_on.set()
     late.join(PATIENCE)
     assert ACTS[first][1](seen)
     assert ACTS[second][1](seen)
 
 
 def test_of_two_who_see_a_damped_refusal_at_the_same_time_one_reports_it() -> None:
-    seen, told = Sightings(), list[bool]()
-    seen._seen = gated = Gated()
+    seen, told = Gated(), list[bool]()
     late = threading.Thread(target=lambda: told.append(seen.is_new(("family", 1))))
     late.start()
-    assert gated.has_read.wait(PATIENCE)
+    assert seen.has_read.wait(PATIENCE)
     told.append(seen.is_new(("family", 1)))
-    gated.goes_on.set()
+    seen.goes_on.set()
     late.join(PATIENCE)
     assert told == [True, False]
 

@@ -46,6 +46,12 @@ class Servers:
             self._of_the_note = server
         return server
 
+    @property
+    def first(self) -> str | None:
+        """The first server that this process has seen; None where it has seen none."""
+        seen = list(self._first_sight)  # a copy, which no other thread extends
+        return seen[0] if seen else None
+
     def since(self, server: str) -> float:
         """Since when this process has known the server, on its monotonic clock; minus infinity for the first one."""
         return self._since[server]

@@ -45,8 +45,8 @@ class _State(NamedTuple):
 
     * `damped`: the last token whose refusal was reported as damped.
     * `failure`, `probation`: the first sight of the last failure's date, and of the last probation's.
-    * `server`: the server that answered last; `replaced`: servers that had the record before another one had it;
-      `since`: when `server` came back, if it is one of `replaced`.
+    * `server`: the server that answered last, None for the first one of the store; `replaced`: servers that had the
+      record before another one had it; `since`: when `server` came back, if it is one of `replaced`.
     * `failed`: the last failures, of the last generations at which any was seen; `lost`: the last lost answers.
     * `ended`: how attempts of this process ended, each with its lease.
     * `logged_out`: the last record that a logout or a move has emptied.
@@ -71,7 +71,7 @@ class _State(NamedTuple):
 NOTHING = _State()
 
 
-class Sightings:
+class Sightings(Atomic[_State]):
     """What one process remembers of the failures, probations and servers of one credential.
 
     A record dates its failures by the wall clock of the machine that wrote it. Where that clock is ahead, a failure
@@ -80,16 +80,17 @@ class Sightings:
     A store may lose a failure, or be unreachable when the failure should be noted. A process that knows of it acts on
     it all the same; otherwise the process would send a refresh token again that may be spent.
 
-    A renewal and a look in the background use it at the same time; each change is one atomic step.
+    A renewal and a look in the background use it at the same time; each change is one atomic step. Nothing is stored
+    here until something differs from what is usual, since there may be thousands of these objects.
 
     `servers`: those of the store, shared by all of its credentials.
     """
 
-    __slots__ = ("_seen", "_servers")
+    __slots__ = ("_servers",)
 
     def __init__(self, servers: Servers | None = None) -> None:
+        super().__init__(NOTHING)
         self._servers = servers if servers is not None else Servers()
-        self._seen = Atomic(NOTHING)
 
     def ends(self, lease: Lease, ended: Record, before: Failure | None = None) -> None:
         """Remember how an attempt of this process ended: `ended` is what the record should say from now on.
@@ -108,7 +109,7 @@ class Sightings:
             theirs = failed._replace(failure=knowing(failed.failure, ended.failure), earlier=earlier)
             return state._replace(failed=(*others, theirs))
 
-        self._seen.change(change)
+        self.change(change)
 
     def retract(self, ended: Record, lease: Lease | None = None) -> None:
         """Forget the failure of `ended`: another attempt may have taken over, so the refusal proves nothing.
@@ -122,21 +123,21 @@ class Sightings:
             failed = tuple(failed for failed in state.failed if name_of(failed.failure) != name)
             return state._replace(ended=others, failed=failed)
 
-        self._seen.change(change)
+        self.change(change)
 
     @property
     def know_a_logout(self) -> bool:
         """Whether this process has seen a logout of this credential."""
-        return self._seen.state.logged_out is not None
+        return self.state.logged_out is not None
 
     def sees_a_logout(self, emptied: Record | None) -> None:
         """Remember the emptied record that a logout has left, here or elsewhere; ignore any other record."""
         if emptied is not None and emptied.is_logged_out:
-            self._seen.change(lambda state: state._replace(logged_out=emptied))
+            self.change(lambda state: state._replace(logged_out=emptied))
 
     def has_ended(self, family: str | None) -> bool:
         """Whether this process has seen a logout of the session of this family; None: of any session."""
-        emptied = self._seen.state.logged_out
+        emptied = self.state.logged_out
         return emptied is not None and emptied.moved_to is None and (family is None or family in emptied.families)
 
     def end_of(self, record: Record, *, knows_a_session: bool) -> Record | None:
@@ -145,7 +146,7 @@ class Sightings:
         That is the emptied record, if the record's session was logged out or moved away and this process knows no
         session since. Or it is the known end of the record's attempt, if that was an attempt of this process.
         """
-        state, lease = self._seen.state, record.lease
+        state, lease = self.state, record.lease
         if state.logged_out is not None and not knows_a_session and succession.is_before(record, state.logged_out):
             return state.logged_out
         ends = (ended for mine, ended in state.ended if lease is not None and mine.id == lease.id)
@@ -158,17 +159,17 @@ class Sightings:
         An attempt of this process that was refused has ended otherwise if `record` shows that others took over.
         """
         if record is not None:
-            self._seen.change(lambda state: _remembering(state, record))
+            self.change(lambda state: _remembering(state, record))
 
     def doubts(self, family: str) -> bool:
         """Whether the failure of its last generation leaves open whether this family's session is over."""
-        of_the_family = [failed for failed in self._seen.state.failed if failed.identity[0] == family]
+        of_the_family = [failed for failed in self.state.failed if failed.identity[0] == family]
         failed = max(of_the_family, key=lambda failed: failed.identity[1], default=None)
         return failed is not None and failed.failure.is_doubtful and not failed.is_dead
 
     def recalled(self, record: Record) -> Record:
         """`record` with the failure of this generation that the store has lost, or never received."""
-        failed, lease = self._seen.state.failed_at(record.identity), record.lease
+        failed, lease = self.state.failed_at(record.identity), record.lease
         if failed is None or record.token is None or record.state is State.DEAD:
             return record
         if record.failure is not None and name_of(record.failure) not in failed.earlier:
@@ -184,7 +185,7 @@ class Sightings:
 
     def forget_failures(self) -> None:
         """Forget all failures, because a login or `retry()` in this process has cancelled them."""
-        self._seen.change(lambda state: state._replace(failed=(), lost=()) if state.failed or state.lost else state)
+        self.change(lambda state: state._replace(failed=(), lost=()) if state.failed or state.lost else state)
 
     def sees(self, now: Instant) -> None:
         """Remember which server answers for this credential now."""
@@ -194,13 +195,17 @@ class Sightings:
         server = self._servers.sees(now)
 
         def change(state: _State) -> _State:
-            if server is None or server == state.server:
+            before = self._server(state)
+            if server is None or before is None or server == before:
                 return state
-            replaced = state.replaced if state.server is None else (*state.replaced, state.server)[-MOST:]
+            replaced = (*state.replaced, before)[-MOST:]
             since = now.monotonic if server in state.replaced else NEVER
             return state._replace(server=server, replaced=replaced, since=since)
 
-        return self._seen.change(change)[1]
+        return self.change(change)[1]
+
+    def _server(self, state: _State) -> str | None:
+        return state.server if state.server is not None else self._servers.first
 
     def is_unsettled(self, now: Instant, seconds: float, record: Record | None = None) -> bool:
         """Whether this process has known the record's present server for less than `seconds`.
@@ -209,18 +214,17 @@ class Sightings:
         server that a process sees, the record may say that it is not the one on which it was written.
         """
         state = self._sees(now)
-        if state.server is None:
+        server = self._server(state)
+        if server is None:
             return False
         written_on = record.clock_epoch if record is not None else None
-        is_another = written_on is not None and written_on != state.server
-        known = self._servers.first_sight(state.server) if is_another else self._servers.since(state.server)
+        is_another = written_on is not None and written_on != server
+        known = self._servers.first_sight(server) if is_another else self._servers.since(server)
         return now.monotonic - max(known, state.since) < seconds
 
     def is_new(self, identity: tuple[str, int]) -> bool:
         """Whether to report that this token is not refreshed: once for each token."""
-        before, _ = self._seen.change(
-            lambda state: state if state.damped == identity else state._replace(damped=identity)
-        )
+        before, _ = self.change(lambda state: state if state.damped == identity else state._replace(damped=identity))
         return before.damped != identity
 
     def dated(self, record: Record | None, now: Instant, since: float | None = None) -> Record | None:
@@ -251,7 +255,7 @@ class Sightings:
             lost = state.lost if seen is None or seen is state.failure else noting(state.lost, shown, seen)
             return state._replace(failure=seen, probation=other, lost=lost)
 
-        _, state = self._seen.change(change)
+        _, state = self.change(change)
         if failure is not None and state.failure is not None:
             at = min(state.failure.latest(now), by_store(failure, now))
             if failure.lost or failure.kind.is_lost:
