@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from html import unescape
 from types import TracebackType
 from typing import Final, Protocol
@@ -83,6 +83,7 @@ _HEXADECIMAL: Final = re.compile(r"[0-9a-fA-F]{16,}")
 _LEGIBLE: Final = re.compile(rb"[ -~]{8,}")
 _STANDARD: Final = str.maketrans("-_", "+/")
 _MARKS: Final = ("Mn", "Me")
+_OTHER: Final = {code: None for code in range(128) if not chr(code).isalnum()}
 _SAME: Final = str.maketrans({"-": "+", "_": "/"} | {chr(code): None for code in (*range(33), 127)})
 
 
@@ -108,7 +109,7 @@ class Redactor:
     __slots__ = ("_complete", "_secrets")
 
     def __init__(self, secrets: Iterable[Revealing] = (), *, complete: bool = False) -> None:
-        self._secrets = tuple(secret for secret in secrets if secret.reveal())
+        self._secrets = tuple({secret.reveal(): secret for secret in secrets if secret.reveal()}.values())
         self._complete = complete
 
     def knowing(self, secrets: Iterable[Revealing]) -> Redactor:
@@ -146,14 +147,11 @@ class Redactor:
 
     def _finds(self, text: str) -> bool:
         """Whether eight characters of a secret occur in a row, also with what is no letter or digit between them."""
-        folded = [_folded(reading) for reading in _readings(text)]
-        return any(self._holds(folded, fold) for fold in (str, _bare))
-
-    def _holds(self, texts: list[str], fold: Callable[[str], str]) -> bool:
-        parts = {part for text in texts for part in _parts(fold(text))}
-        if not parts:
+        texts = [_folded(reading) for reading in _readings(text)]
+        if not self._secrets or max(map(len, texts)) < PART:
             return False
-        return any(part in parts for secret in self._secrets for form in _forms(secret) for part in _parts(fold(form)))
+        forms = [form for secret in self._secrets for form in _forms(secret)]
+        return _share(texts, forms) or _share(map(_bare, texts), map(_bare, forms))
 
     def holds_word(self, text: str) -> bool:
         """Whether a secret that is too short to be looked for occurs in `text` as a word of its own."""
@@ -175,8 +173,14 @@ def _is_short(secret: Revealing) -> bool:
     return len(_folded(secret.reveal())) < PART
 
 
-def _parts(text: str) -> Iterator[str]:
-    return (text[at : at + PART] for at in range(len(text) - PART + 1))
+def _share(texts: Iterable[str], forms: Iterable[str]) -> bool:
+    """Whether eight characters in a row of one of the texts are in one of the forms."""
+    parts = {part for text in texts for part in _parts(text)}
+    return any(not parts.isdisjoint(_parts(form)) for form in forms)
+
+
+def _parts(text: str) -> list[str]:
+    return [text[at : at + PART] for at in range(len(text) - PART + 1)]
 
 
 def _folded(text: str) -> str:
@@ -192,7 +196,7 @@ def _folded(text: str) -> str:
 
 def _bare(text: str) -> str:
     """The letters and digits alone, since anything else may stand between them."""
-    return "".join(filter(str.isalnum, text))
+    return text.translate(_OTHER) if text.isascii() else "".join(filter(str.isalnum, text))
 
 
 def _forms(secret: Revealing) -> set[str]:
