@@ -20,7 +20,6 @@ from onerefresh.verdict import FailureKind
 
 __all__ = ["Sightings"]
 
-
 REFUSALS = (FailureKind.DEAD, FailureKind.DOUBTFUL)
 """What proves nothing where another attempt may have spent the refresh token."""
 NEVER = -math.inf
@@ -210,8 +209,8 @@ class Sightings(Atomic[_State]):
     def is_unsettled(self, now: Instant, seconds: float, record: Record | None = None) -> bool:
         """Whether this process has known the record's present server for less than `seconds`.
 
-        Until then, processes that know more than that server may not have had the time to restore it. Of the first
-        server that a process sees, the record may say that it is not the one on which it was written.
+        Until then, processes that know more may not have had the time to restore it. Of the first server that a
+        process sees, the record may say that it is not the one on which it was written.
         """
         state = self._sees(now)
         server = self._server(state)
@@ -239,9 +238,7 @@ class Sightings(Atomic[_State]):
         """
         if record is None or (record.failure is None and record.probation is None):
             return record
-        failure, probation = record.failure, record.probation
-
-        shown = record
+        failure, probation, shown = record.failure, record.probation, record
 
         def change(state: _State) -> _State:
             seen, other = state.failure, state.probation
