@@ -7,6 +7,7 @@ something else. A call may hang: a thread that is held up for long no longer cou
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 __all__ = ["AT_ONCE", "BUSY", "HELD_UP", "MOST_HELD_UP", "MOST_HIRED", "SIZE", "STUCK", "Staff", "hires"]
@@ -18,7 +19,7 @@ SIZE = 32
 MOST_HELD_UP = 64
 """Further threads at most, in the place of threads that are held up."""
 MOST_HIRED = 16
-"""Threads at most that start at one look."""
+"""Threads at most that start at one look, while the processor is idle."""
 HELD_UP = 0.1
 """Seconds at one step after which a thread counts as held up, while work waits and no thread takes any."""
 STUCK = 0.1
@@ -41,15 +42,18 @@ class Staff(NamedTuple):
     held_up: int
 
 
-def hires(waiting: int, staff: Staff, *, is_busy: bool, is_stuck: bool) -> int:
+def hires(waiting: int, staff: Staff, *, load: float, is_stuck: bool) -> int:
     """How many threads start now for so many pieces of work that wait.
 
-    `is_busy`: this process keeps the processor busy. `is_stuck`: no thread has taken any work for `STUCK` seconds.
+    `load`: the share of one processor that this process has used lately. The closer to `BUSY`, the fewer threads start
+    at one look. `is_stuck`: no thread has taken any work for `STUCK` seconds.
     """
     there = sum(staff)
-    if is_busy and not is_stuck:
+    if is_stuck:
+        load = 0.0
+    if load >= BUSY:
         room = AT_ONCE - there
     else:
         room = min(SIZE - staff.free - staff.at_work, SIZE + MOST_HELD_UP - there)
-    wanted = waiting - staff.free
-    return max(min(wanted, room, MOST_HIRED), 0)
+        room = min(room, math.ceil(MOST_HIRED * (1.0 - load / BUSY)))
+    return max(min(waiting - staff.free, room), 0)

@@ -64,13 +64,14 @@ class _LastLook:
     """What the timekeeper saw last.
 
     * `first`: the work that waited first, and `since`: since when it has done so.
-    * `processor`: seconds of the processor that the process had used `at` that moment. `is_busy`: it had used many.
+    * `processor`: seconds of the processor that the process had used `at` that moment. `load`: the share of one
+      processor that it used until then.
     """
 
     def __init__(self) -> None:
         self.first: Work | None = None
         self.since = self.at = self.processor = 0.0
-        self.is_busy = True
+        self.load = BUSY
 
     def sees(self, first: Work | None) -> None:
         """Take in what there is now."""
@@ -79,7 +80,7 @@ class _LastLook:
             self.first, self.since = first, now
         if now >= self.at + SHORTEST:
             processor = time.process_time()
-            self.is_busy = processor - self.processor >= BUSY * (now - self.at)
+            self.load = (processor - self.processor) / (now - self.at)
             self.at, self.processor = now, processor
 
 
@@ -276,7 +277,7 @@ def _look() -> float | None:
     """
     _last_look.sees(next(iter(list(_ready)), None))
     is_stuck = _last_look.first is not None and monotonic() >= _last_look.since + STUCK
-    for _ in range(hires(len(_ready), _staff(), is_busy=_last_look.is_busy, is_stuck=is_stuck)):
+    for _ in range(hires(len(_ready), _staff(), load=_last_look.load, is_stuck=is_stuck)):
         try:
             _hire()
         except RuntimeError:

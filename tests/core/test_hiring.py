@@ -4,46 +4,51 @@ from __future__ import annotations
 
 import pytest
 
-from onerefresh.hiring import AT_ONCE, MOST_HELD_UP, MOST_HIRED, SIZE, Staff, hires
+from onerefresh.hiring import AT_ONCE, BUSY, MOST_HELD_UP, MOST_HIRED, SIZE, Staff, hires
 
 MANY = 10_000
 
 
 @pytest.mark.parametrize(
-    ("waiting", "staff", "is_busy", "is_stuck", "expected"),
+    ("waiting", "staff", "load", "is_stuck", "expected"),
     [
         # nothing waits, or somebody is about to take it
-        (0, Staff(0, 0, 0), False, False, 0),
-        (0, Staff(0, SIZE, 0), False, True, 0),
-        (1, Staff(1, 0, 0), False, False, 0),
-        (3, Staff(2, 0, 0), False, False, 1),
+        (0, Staff(0, 0, 0), 0.0, False, 0),
+        (0, Staff(0, SIZE, 0), 0.0, True, 0),
+        (1, Staff(1, 0, 0), 0.0, False, 0),
+        (3, Staff(2, 0, 0), 0.0, False, 1),
         # a few start whatever the processor does
-        (MANY, Staff(0, 0, 0), True, False, AT_ONCE),
-        (MANY, Staff(1, 1, 0), True, False, AT_ONCE - 2),
-        (MANY, Staff(0, AT_ONCE, 0), True, False, 0),
-        (MANY, Staff(0, 0, AT_ONCE), True, False, 0),
+        (MANY, Staff(0, 0, 0), BUSY, False, AT_ONCE),
+        (MANY, Staff(1, 1, 0), BUSY, False, AT_ONCE - 2),
+        (MANY, Staff(0, AT_ONCE, 0), BUSY, False, 0),
+        (MANY, Staff(0, 0, AT_ONCE), BUSY, False, 0),
         # the others only while it has time to spare
-        (MANY, Staff(0, AT_ONCE, 0), False, False, MOST_HIRED),
-        (2, Staff(0, AT_ONCE, 0), False, False, 2),
-        (MANY, Staff(0, SIZE - 1, 0), False, False, 1),
-        (MANY, Staff(0, SIZE, 0), False, False, 0),
+        (MANY, Staff(0, AT_ONCE, 0), 0.0, False, MOST_HIRED),
+        (2, Staff(0, AT_ONCE, 0), 0.0, False, 2),
+        (MANY, Staff(0, SIZE - 1, 0), 0.0, False, 1),
+        (MANY, Staff(0, SIZE, 0), 0.0, False, 0),
+        # the less of it, the fewer
+        (MANY, Staff(0, AT_ONCE, 0), BUSY / 2, False, MOST_HIRED // 2),
+        (MANY, Staff(0, AT_ONCE, 0), BUSY * 0.99, False, 1),
+        (MANY, Staff(0, AT_ONCE, 0), 2 * BUSY, False, 0),
+        (MANY, Staff(0, AT_ONCE, 0), BUSY / 2, True, MOST_HIRED),
         # threads that are held up do not count
-        (MANY, Staff(0, 0, SIZE), False, False, MOST_HIRED),
-        (MANY, Staff(0, SIZE - 1, MOST_HELD_UP), False, False, 1),
-        (MANY, Staff(0, 0, SIZE + MOST_HELD_UP), False, False, 0),
-        (MANY, Staff(0, 0, SIZE + MOST_HELD_UP - 3), False, False, 3),
+        (MANY, Staff(0, 0, SIZE), 0.0, False, MOST_HIRED),
+        (MANY, Staff(0, SIZE - 1, MOST_HELD_UP), 0.0, False, 1),
+        (MANY, Staff(0, 0, SIZE + MOST_HELD_UP), 0.0, False, 0),
+        (MANY, Staff(0, 0, SIZE + MOST_HELD_UP - 3), 0.0, False, 3),
         # where no work is taken, the processor is not asked
-        (MANY, Staff(0, AT_ONCE, 0), True, True, MOST_HIRED),
-        (1, Staff(0, 0, 1), True, True, 1),
+        (MANY, Staff(0, AT_ONCE, 0), BUSY, True, MOST_HIRED),
+        (1, Staff(0, 0, 1), BUSY, True, 1),
         # those that have only just started count
-        (MANY, Staff(SIZE - AT_ONCE, AT_ONCE, 0), False, True, 0),
-        (1, Staff(1, 0, 0), True, True, 0),
-        (MANY, Staff(0, SIZE, 0), True, True, 0),
-        (MANY, Staff(0, 0, SIZE + MOST_HELD_UP), True, True, 0),
+        (MANY, Staff(SIZE - AT_ONCE, AT_ONCE, 0), 0.0, True, 0),
+        (1, Staff(1, 0, 0), BUSY, True, 0),
+        (MANY, Staff(0, SIZE, 0), BUSY, True, 0),
+        (MANY, Staff(0, 0, SIZE + MOST_HELD_UP), BUSY, True, 0),
         # whatever there is, it is no negative number
-        (MANY, Staff(0, 2 * SIZE, 2 * MOST_HELD_UP), True, False, 0),
-        (1, Staff(SIZE, 0, 0), False, False, 0),
+        (MANY, Staff(0, 2 * SIZE, 2 * MOST_HELD_UP), BUSY, False, 0),
+        (1, Staff(SIZE, 0, 0), 0.0, False, 0),
     ],
 )
-def test_so_many_threads_start(waiting: int, staff: Staff, is_busy: bool, is_stuck: bool, expected: int) -> None:
-    assert hires(waiting, staff, is_busy=is_busy, is_stuck=is_stuck) == expected
+def test_so_many_threads_start(waiting: int, staff: Staff, load: float, is_stuck: bool, expected: int) -> None:
+    assert hires(waiting, staff, load=load, is_stuck=is_stuck) == expected
