@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.report import Row
+from bench.worker import STATES
 from onerefresh import Credentials, OnerefreshError, Token
 
 HEALTHY, HANGING = 60, 40
@@ -48,6 +49,7 @@ def measure(turns: int) -> list[Row]:
     alone, beside = _figures(turns, "crowd", 0), _figures(turns, "crowd", HANGING)
     due_alone, due_beside = _figures(turns, "due", 0), _figures(turns, "due", HEALTHY)
     refused = _figures(1, "refused", 0)
+    constant, *ours = (_figures(turns, state, of="worker")["gap"] for state in STATES)
     return [
         Row(f"{COLD:,} cold tenants at once: worst gap of a ticker, above the same without us", _ms(gap), "≤ 50 ms"),
         Row("threads meanwhile", f"{cold['threads']:.0f}", "≤ 40"),
@@ -69,6 +71,15 @@ def measure(turns: int) -> list[Row]:
             f"{refused['requests']:.0f}",
             "a few",
         ),
+        Row("a worker with constant headers: the gaps of a ticker, 999 of 1,000 (p99.9)", _ms(constant), ""),
+        *(
+            Row(f"the same through onerefresh, {state}", f"{_ms(gap)}, {_ms(gap - constant)} more", "≤ 10 ms more")
+            for state, gap in zip(
+                ("all healthy", "three of four providers hang, are dead or answer 429", "a Redis hangs for 3 s"),
+                ours,
+                strict=True,
+            )
+        ),
     ]
 
 
@@ -76,11 +87,11 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.0f} ms"
 
 
-def _figures(turns: int, scene: str, count: int) -> dict[str, float]:
-    """The medians of what several processes print."""
+def _figures(turns: int, *words: object, of: str = "isolation") -> dict[str, float]:
+    """The medians of what several processes print, which run this module of the package with these arguments."""
     found = []
     for _ in range(turns):
-        command = [sys.executable, "-m", "bench.isolation", scene, str(count)]
+        command = [sys.executable, "-m", f"bench.{of}", *map(str, words)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
         found.append(json.loads(done.stdout.splitlines()[-1]))
     return {name: statistics.median(one[name] for one in found) for name in found[0]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bench import isolation
+from bench.worker import STATES
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -23,3 +24,10 @@ def test_a_provider_that_asks_for_a_pause_gets_it_for_all_its_tenants() -> None:
 
 def test_the_due_ones_are_refreshed_beside_those_of_a_host_that_hangs() -> None:
     assert isolation._figures(1, "due", isolation.HEALTHY)["median"] < isolation.HANGS
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_worker_answers_its_customers_beside_bad_providers_and_a_store_that_hangs(state: str) -> None:
+    found = isolation._figures(1, state, of="worker")
+    assert found["answered"] > (1_000 if state == "bad" else 3_000)  # nearly all of 8,000, or of a quarter of them
+    assert found["gap"] > 0
