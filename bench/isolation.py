@@ -14,12 +14,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
+from tests.servers.postgres import PostgresServer
+
 from bench.report import Row
 from bench.worker import STATES
 from onerefresh import Credentials, OnerefreshError, Token
 
 HEALTHY, HANGING = 60, 40
 COLD, FEW = 2_000, 20
+LOCKED, FREE = 6, 30
 HANGS = 4.0
 """Seconds after which a call that hangs returns: longer than all others of its scene take."""
 TICK = 0.005
@@ -49,6 +53,7 @@ def measure(turns: int) -> list[Row]:
     alone, beside = _figures(turns, "crowd", 0), _figures(turns, "crowd", HANGING)
     due_alone, due_beside = _figures(turns, "due", 0), _figures(turns, "due", HEALTHY)
     refused = _figures(1, "refused", 0)
+    unlocked, beside_locked = _figures(turns, "locked", 0), _figures(turns, "locked", LOCKED)
     constant, *ours = (_figures(turns, state, of="worker")["gap"] for state in STATES)
     return [
         Row(f"{COLD:,} cold tenants at once: worst gap of a ticker, above the same without us", _ms(gap), "≤ 50 ms"),
@@ -70,6 +75,16 @@ def measure(turns: int) -> list[Row]:
             "requests to a provider that answers 429 with `Retry-After: 30`, 30 tenants asking 5 times each",
             f"{refused['requests']:.0f}",
             "a few",
+        ),
+        Row(
+            f"{FREE} tenants of a PostgreSQL, and {LOCKED} others: the median of the {FREE}",
+            _ms(unlocked["median"]),
+            "",
+        ),
+        Row(
+            f"the same while another program has locked the records of the {LOCKED} others",
+            f"{_ms(beside_locked['median'])}, {beside_locked['answered']:.0f} answered",
+            "none waits for the lock",
         ),
         Row("a worker with constant headers: the gaps of a ticker, 999 of 1,000 (p99.9)", _ms(constant), ""),
         *(
@@ -218,12 +233,39 @@ def refused(_: int) -> dict[str, float]:
     return {"requests": requests}
 
 
+def locked(rows: int) -> dict[str, float]:
+    """Tenants whose records are in PostgreSQL, where another program has locked so many records of other tenants."""
+    keys, others = [f"tenant-{number}" for number in range(FREE)], [f"locked-{number}" for number in range(LOCKED)]
+    took: list[float] = []
+    with (
+        PostgresServer.start() as server,
+        psycopg.connect(server.url) as program,
+        Credentials(Refresher(), store=server.url, max_wait=20.0) as credentials,
+    ):
+        for key in (*keys, *others):
+            credentials[key].login(first(key))
+        program.execute("SELECT FROM onerefresh_records WHERE key = ANY(%s) FOR UPDATE", [others[:rows]])
+        with ThreadPoolExecutor(len(keys) + len(others)) as pool:
+            waiting = [pool.submit(credentials[key].token) for key in others]
+            begun = time.perf_counter()
+
+            def ask(key: str) -> None:
+                credentials[key].token()
+                took.append(time.perf_counter() - begun)
+
+            list(pool.map(ask, keys))
+            unaffected = sum(one.done() for one in waiting)
+            program.rollback()
+    return {"median": statistics.median(took), "last": max(took), "answered": len(took), "others": unaffected}
+
+
 SCENES: dict[str, Callable[[int], dict[str, float]]] = {
     "cold": cold,
     "bare": lambda count: cold(count, ours=False),
     "crowd": crowd,
     "due": due,
     "refused": refused,
+    "locked": locked,
 }
 
 

@@ -31,3 +31,9 @@ def test_a_worker_answers_its_customers_beside_bad_providers_and_a_store_that_ha
     found = isolation._figures(1, state, of="worker")
     assert found["answered"] > (1_000 if state == "bad" else 3_000)  # nearly all of 8,000, or of a quarter of them
     assert found["gap"] > 0
+
+
+def test_records_that_another_program_has_locked_hold_up_no_others() -> None:
+    found = isolation._figures(1, "locked", isolation.LOCKED)
+    assert found["answered"] == isolation.FREE
+    assert found["others"] == 0, "they were never locked"
