@@ -112,3 +112,18 @@ def test_nothing_is_kept_of_earlier_states() -> None:
     assert changed.state == 100
     assert [step.following for step in changed._lately.values()] == [{}]
     assert changed.change(lambda state: state) == (100, 100)
+
+
+def test_a_server_that_another_thread_is_about_to_note_is_no_error() -> None:
+    servers = Servers()
+    other, seen = Sightings(servers), list[bool]()
+
+    class Gate(dict[str, float]):
+        def setdefault(self, server: str, now: float = 0.0) -> float:
+            seen.append(other.is_unsettled(at(0.0, None), 5.0))  # another thread, whose store gives no time
+            return super().setdefault(server, now)
+
+    servers._first_sight, servers._since = Gate(), Gate()
+    servers.sees(at(0.0, "server"))
+    assert seen == [False, False]
+    assert servers.first == "server"

@@ -49,7 +49,7 @@ class Servers:
     @property
     def first(self) -> str | None:
         """The first server that this process has seen; None where it has seen none."""
-        seen = list(self._first_sight)  # a copy, which no other thread extends
+        seen = list(self._since)  # a copy, which no other thread extends; `sees` adds to it last
         return seen[0] if seen else None
 
     def since(self, server: str) -> float:
