@@ -76,6 +76,7 @@ RANKS = {
     "user_code": 7,
     "pacing": 1,
     "hiring": 0,
+    "processor_load": 1,
     "pause": 3,
     "timekeeper": 4,
     "workers": 5,

@@ -49,11 +49,6 @@ def hires(waiting: int, staff: Staff, *, load: float, is_stuck: bool) -> int:
     at one look. `is_stuck`: no thread has taken any work for `STUCK` seconds.
     """
     there = sum(staff)
-    if is_stuck:
-        load = 0.0
-    if load >= BUSY:
-        room = AT_ONCE - there
-    else:
-        room = min(SIZE - staff.free - staff.at_work, SIZE + MOST_HELD_UP - there)
-        room = min(room, math.ceil(MOST_HIRED * (1.0 - load / BUSY)))
-    return max(min(waiting - staff.free, room), 0)
+    spare = 1.0 if is_stuck else min(1.0 - load / BUSY, 1.0)
+    room = min(SIZE - staff.free - staff.at_work, SIZE + MOST_HELD_UP - there, math.ceil(MOST_HIRED * spare))
+    return max(min(waiting - staff.free, max(room, AT_ONCE - there)), 0)

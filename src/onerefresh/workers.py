@@ -9,13 +9,13 @@ import contextlib
 import os
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
 from onerefresh import timekeeper
-from onerefresh.hiring import AT_ONCE, BUSY, HELD_UP, STUCK, Staff, hires
+from onerefresh.hiring import AT_ONCE, HELD_UP, STUCK, Staff, hires
 from onerefresh.interpreter import interpreter_ends
+from onerefresh.processor_load import ProcessorLoad
 from onerefresh.real_time import monotonic
 from onerefresh.threads import start
 
@@ -23,8 +23,6 @@ __all__ = ["hand_over", "not_counted", "pausing"]
 
 LOOK = 0.02
 """Seconds between two looks of the timekeeper at work that waits."""
-SHORTEST = 0.005
-"""Seconds at least of which the share of the processor is measured."""
 
 DEEPEST = 4
 """Where no thread can start, a thread that waits does other work meanwhile: in so many nested waits at most."""
@@ -61,27 +59,19 @@ _here: dict[int, _Worker] = {}
 
 
 class _LastLook:
-    """What the timekeeper saw last.
-
-    * `first`: the work that waited first, and `since`: since when it has done so.
-    * `processor`: seconds of the processor that the process had used `at` that moment. `load`: the share of one
-      processor that it used until then.
-    """
+    """What the timekeeper saw last: the work that waited `first`, and `since` when it has done so."""
 
     def __init__(self) -> None:
         self.first: Work | None = None
-        self.since = self.at = self.processor = 0.0
-        self.load = BUSY
+        self.since = 0.0
+        self.load = ProcessorLoad()
 
-    def sees(self, first: Work | None) -> None:
-        """Take in what there is now."""
+    def is_stuck(self, first: Work | None) -> bool:
+        """Whether no thread has taken any work for `STUCK` seconds. `first`: the work that waits first now."""
         now = monotonic()
         if first is None or first != self.first:
             self.first, self.since = first, now
-        if now >= self.at + SHORTEST:
-            processor = time.process_time()
-            self.load = (processor - self.processor) / (now - self.at)
-            self.at, self.processor = now, processor
+        return first is not None and now >= self.since + STUCK
 
 
 _last_look = _LastLook()
@@ -101,6 +91,7 @@ def hand_over(work: Work, *, surely: bool = False) -> bool:
             if _may_hire_at_once():
                 _hire()
             else:
+                _last_look.load.begins()
                 timekeeper.keep(LOOK)  # it finds out how many are needed: there may be thousands of callers
         except RuntimeError:
             if _will_any_come([*_free, *_busy]):
@@ -198,6 +189,7 @@ def _hire_if_needed() -> None:
             if _may_hire_at_once():
                 _hire()
             else:
+                _last_look.load.begins()
                 timekeeper.keep(LOOK)
 
 
@@ -275,9 +267,8 @@ def _look() -> float | None:
     Returns after how many seconds it is to be called again, where work waits, or is under way while the interpreter
     ends.
     """
-    _last_look.sees(next(iter(list(_ready)), None))
-    is_stuck = _last_look.first is not None and monotonic() >= _last_look.since + STUCK
-    for _ in range(hires(len(_ready), _staff(), load=_last_look.load, is_stuck=is_stuck)):
+    is_stuck, load = _last_look.is_stuck(next(iter(list(_ready)), None)), _last_look.load.measure()
+    for _ in range(hires(len(_ready), _staff(), load=load, is_stuck=is_stuck)):
         try:
             _hire()
         except RuntimeError:
@@ -295,8 +286,9 @@ _of_the_parent: list[object] = []
 
 
 def _after_fork() -> None:
-    _of_the_parent.extend([list(_ready), list(_busy), _last_look.first])
-    _last_look.first = None
+    global _last_look
+    _of_the_parent.extend([list(_ready), list(_busy), _last_look])
+    _last_look = _LastLook()
     _ready.clear()
     _free.clear()
     _busy.clear()

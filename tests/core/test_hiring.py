@@ -32,6 +32,8 @@ MANY = 10_000
         (MANY, Staff(0, AT_ONCE, 0), BUSY * 0.99, False, 1),
         (MANY, Staff(0, AT_ONCE, 0), 2 * BUSY, False, 0),
         (MANY, Staff(0, AT_ONCE, 0), BUSY / 2, True, MOST_HIRED),
+        (MANY, Staff(0, 0, 0), BUSY * 0.99, False, AT_ONCE),
+        (MANY, Staff(0, AT_ONCE, 0), -1.0, False, MOST_HIRED),  # the clock of the process was set
         # threads that are held up do not count
         (MANY, Staff(0, 0, SIZE), 0.0, False, MOST_HIRED),
         (MANY, Staff(0, SIZE - 1, MOST_HELD_UP), 0.0, False, 1),

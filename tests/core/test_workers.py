@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -288,3 +291,27 @@ def test_a_destructor_between_two_steps_is_refused_a_wait_at_once() -> None:
     until(lambda: len(outcomes) == 2)
     assert outcomes == [Reentered, Reentered]
     assert [one.token().generation for one in asked] == [2, 2]
+
+
+FORKED = """
+import os, sys, time
+from onerefresh import workers
+
+def work(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+work(0.1)
+workers._last_look.load.measure()
+child = os.fork()
+if child == 0:  # the clock of the process begins anew here
+    work(0.02)
+    os._exit(0 if workers._last_look.load.measure() > 0.0 else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="NOT TESTED: this system does not fork")
+def test_a_forked_child_measures_its_own_load() -> None:
+    assert subprocess.run([sys.executable, "-c", FORKED], check=False).returncode == 0
