@@ -29,8 +29,8 @@ def test_the_due_ones_are_refreshed_beside_those_of_a_host_that_hangs() -> None:
 @pytest.mark.parametrize("state", STATES)
 def test_a_worker_answers_its_customers_beside_bad_providers_and_a_store_that_hangs(state: str) -> None:
     found = isolation._figures(1, state, of="worker")
-    assert found["answered"] > (1_000 if state == "bad" else 3_000)  # nearly all of 8,000, or of a quarter of them
-    assert found["gap"] > 0
+    assert found["answered"] > 0.9  # all of them, but on a busy machine
+    assert 0.0 < found["gap"] <= found["worst"]
 
 
 def test_records_that_another_program_has_locked_hold_up_no_others() -> None:
