@@ -99,6 +99,8 @@ def shift(request: pytest.FixtureRequest) -> Iterator[Shift]:
             if not {"onerefresh renewals", "onerefresh events"} & {thread.name for thread in threading.enumerate()}:
                 break
             threading.Event().wait(0.005)
+        else:
+            pytest.fail("a thread of the test still runs")
 
 
 def test_a_token_is_fresh_until_the_frozen_time_has_moved_past_its_life(shift: Shift) -> None:

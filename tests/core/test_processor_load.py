@@ -43,10 +43,10 @@ def test_what_was_before_the_work_began_to_wait_does_not_count(clocks: Clocks) -
 
 def test_work_that_comes_again_and_again_does_not_hide_the_load(clocks: Clocks) -> None:
     load = ProcessorLoad()
-    for _ in range(4):
-        clocks.pass_by(LONGEST / 4, share=0.5)
+    for _ in range(3):
+        clocks.pass_by(LONGEST / 4, share=BUSY / 2)
         load.begins()
-    assert load.measure() == pytest.approx(0.5)
+    assert load.measure() == pytest.approx(BUSY / 2)
 
 
 def test_a_moment_says_nothing(clocks: Clocks) -> None:
