@@ -77,6 +77,7 @@ RANKS = {
     "pacing": 1,
     "hiring": 0,
     "processor_load": 1,
+    "last_look": 2,
     "pause": 3,
     "timekeeper": 4,
     "workers": 5,

@@ -1,8 +1,9 @@
-"""How many threads are to start for work that waits: a rule without a clock, threads or state.
+"""How many threads are to start for work that waits, and which end: rules without a clock, threads or state.
 
 Python runs one thread at a time. If many threads compute, each of them, and the thread of an event loop, waits for all
 others; so further threads start only while the processor has time to spare, which shows that the present ones wait for
-something else. A call may hang: a thread that is held up for long no longer counts.
+something else. A call may hang: a thread that is held up for long no longer counts. Many may hang and be answered at
+the same moment, as when a store comes back: then there are too many threads, and those that are free end.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-__all__ = ["AT_ONCE", "BUSY", "HELD_UP", "MOST_HELD_UP", "MOST_HIRED", "SIZE", "STUCK", "Staff", "hires"]
+__all__ = ["AT_ONCE", "BUSY", "HELD_UP", "MOST_HELD_UP", "MOST_HIRED", "SIZE", "STUCK", "Staff", "hires", "leaves"]
 
 AT_ONCE = 4
 """Threads that start without a look at the processor."""
@@ -52,3 +53,11 @@ def hires(waiting: int, staff: Staff, *, load: float, is_stuck: bool) -> int:
     spare = 1.0 if is_stuck else min(1.0 - load / BUSY, 1.0)
     room = min(SIZE - staff.free - staff.at_work, SIZE + MOST_HELD_UP - there, math.ceil(MOST_HIRED * spare))
     return max(min(waiting - staff.free, max(room, AT_ONCE - there)), 0)
+
+
+def leaves(others: Staff, *, load: float) -> bool:
+    """Whether a free thread ends although work waits, because enough others run for a busy processor.
+
+    `load`: as for `hires`.
+    """
+    return load >= BUSY and others.free + others.at_work >= AT_ONCE

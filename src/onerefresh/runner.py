@@ -32,6 +32,7 @@ from onerefresh.token import Token
 from onerefresh.user_code import Functions, UserCode
 from onerefresh.verdict import RefreshFailure
 from onerefresh.wakeups import wakeup_for
+from onerefresh.workers import LOOK, is_held_up
 
 __all__ = ["Runner"]
 
@@ -127,6 +128,8 @@ class Runner(World):
             is_read = True
         finally:
             slot.leave(answered=is_read)
+        if is_held_up():  # as may be many others, whose answers come at the same moment: go on in turn
+            await Pause(LOOK)
         return found
 
     async def cas(self, expected: str | None, record: Record) -> str:

@@ -13,21 +13,19 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from onerefresh import timekeeper
-from onerefresh.hiring import AT_ONCE, HELD_UP, STUCK, Staff, hires
+from onerefresh.hiring import AT_ONCE, HELD_UP, Staff, hires, leaves
 from onerefresh.interpreter import interpreter_ends
-from onerefresh.processor_load import ProcessorLoad
+from onerefresh.last_look import LastLook, Work
 from onerefresh.real_time import monotonic
 from onerefresh.threads import start
 
-__all__ = ["hand_over", "not_counted", "pausing"]
+__all__ = ["hand_over", "is_held_up", "not_counted", "pausing"]
 
 LOOK = 0.02
 """Seconds between two looks of the timekeeper at work that waits."""
 
 DEEPEST = 4
 """Where no thread can start, a thread that waits does other work meanwhile: in so many nested waits at most."""
-
-Work = Callable[[], object]
 
 
 class _Worker:
@@ -58,23 +56,7 @@ _here: dict[int, _Worker] = {}
 """The thread of each identity."""
 
 
-class _LastLook:
-    """What the timekeeper saw last: the work that waited `first`, and `since` when it has done so."""
-
-    def __init__(self) -> None:
-        self.first: Work | None = None
-        self.since = 0.0
-        self.load = ProcessorLoad()
-
-    def is_stuck(self, first: Work | None) -> bool:
-        """Whether no thread has taken any work for `STUCK` seconds. `first`: the work that waits first now."""
-        now = monotonic()
-        if first is None or first != self.first:
-            self.first, self.since = first, now
-        return first is not None and now >= self.since + STUCK
-
-
-_last_look = _LastLook()
+_last_look = LastLook()
 
 
 def hand_over(work: Work, *, surely: bool = False) -> bool:
@@ -171,6 +153,12 @@ def pausing() -> Iterator[None]:
         worker.pauses -= 1
 
 
+def is_held_up() -> bool:
+    """Whether this is one of the threads, and is at its step for so long that another may have started in its place."""
+    me = _here.get(threading.get_ident())
+    return me is not None and monotonic() > me.since + HELD_UP
+
+
 def _hire() -> None:
     """Start a thread. Raises `RuntimeError` where none can start."""
     worker = _Worker()
@@ -234,9 +222,25 @@ def _run(me: _Worker) -> None:
                 me.since = monotonic()
                 _free[me] = None
                 _busy.pop(me, None)
+            if _ready and _leaves(me):
+                return
     finally:
         _free.pop(me, None)
         _here.pop(threading.get_ident(), None)
+
+
+def _leaves(me: _Worker) -> bool:
+    """Whether this thread ends although work waits. The timekeeper looks at that work, and starts threads if needed."""
+    load = _last_look.load.share
+    if not leaves(_staff(), load=load):
+        return False
+    _free.pop(me, None)  # first: whoever hands work over from now on does not count on this thread
+    with contextlib.suppress(RuntimeError):  # there is no timekeeper
+        if leaves(_staff(), load=load):  # others may have left at the same moment
+            timekeeper.keep(LOOK)
+            return True
+    _free[me] = None
+    return False
 
 
 def _do(work: Work) -> None:
@@ -288,7 +292,7 @@ _of_the_parent: list[object] = []
 def _after_fork() -> None:
     global _last_look
     _of_the_parent.extend([list(_ready), list(_busy), _last_look])
-    _last_look = _LastLook()
+    _last_look = LastLook()
     _ready.clear()
     _free.clear()
     _busy.clear()

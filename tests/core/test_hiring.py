@@ -1,10 +1,10 @@
-"""The rule for how many threads start, as a table."""
+"""The rules for how many threads start and which end, as tables."""
 
 from __future__ import annotations
 
 import pytest
 
-from onerefresh.hiring import AT_ONCE, BUSY, MOST_HELD_UP, MOST_HIRED, SIZE, Staff, hires
+from onerefresh.hiring import AT_ONCE, BUSY, MOST_HELD_UP, MOST_HIRED, SIZE, Staff, hires, leaves
 
 MANY = 10_000
 
@@ -54,3 +54,22 @@ MANY = 10_000
 )
 def test_so_many_threads_start(waiting: int, staff: Staff, load: float, is_stuck: bool, expected: int) -> None:
     assert hires(waiting, staff, load=load, is_stuck=is_stuck) == expected
+
+
+@pytest.mark.parametrize(
+    ("others", "load", "expected"),
+    [
+        (Staff(0, AT_ONCE, 0), BUSY, True),
+        (Staff(AT_ONCE, 0, 0), BUSY, True),
+        (Staff(1, AT_ONCE - 1, 0), BUSY, True),
+        (Staff(0, SIZE, 0), 2 * BUSY, True),
+        # while the processor has time to spare, all stay
+        (Staff(SIZE, SIZE, MOST_HELD_UP), BUSY * 0.99, False),
+        # a few stay whatever it does; those that are held up take no work
+        (Staff(0, AT_ONCE - 1, MOST_HELD_UP), 2 * BUSY, False),
+        (Staff(AT_ONCE - 1, 0, 0), BUSY, False),
+        (Staff(0, 0, 0), BUSY, False),
+    ],
+)
+def test_a_free_thread_ends_although_work_waits(others: Staff, load: float, *, expected: bool) -> None:
+    assert leaves(others, load=load) is expected

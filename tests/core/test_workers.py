@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,9 +22,13 @@ from tests.core.calls import (
     until_renewals_are_over,
 )
 
-from onerefresh import Credential, RefreshUnavailable, Token, WaitTimeout, timekeeper, workers
-from onerefresh.hiring import MOST_HELD_UP, SIZE
+from onerefresh import Credential, RefreshUnavailable, Token, WaitTimeout, last_look, timekeeper, workers
+from onerefresh.hiring import AT_ONCE, BUSY, MOST_HELD_UP, SIZE, Staff
 from onerefresh.locks import Reentered
+from onerefresh.pause import Pause
+from onerefresh.processor_load import ProcessorLoad
+from onerefresh.store import Versioned
+from onerefresh.stores.memory import MemoryStore
 from onerefresh.workers import hand_over
 
 pytestmark = pytest.mark.usefixtures("_no_thread_is_left")
@@ -147,6 +151,177 @@ def test_a_burst_starts_no_thread_for_each(monkeypatch: pytest.MonkeyPatch) -> N
     assert asyncio.run(ask_all(asked)) == [2] * 500
     # A renewal's thread and its timekeeper come and go while work trickles; but there are far fewer than renewals.
     assert started.count("Job._begin") < 150
+
+
+class FixedLoad(ProcessorLoad):
+    """A processor of which this process uses a fixed share."""
+
+    def measure(self) -> float:
+        return self.share
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> FixedLoad:
+    fixed = FixedLoad()
+    monkeypatch.setattr(workers._last_look, "load", fixed)
+    return fixed
+
+
+def test_threads_that_are_too_many_for_a_busy_processor_end_although_work_waits(
+    load: FixedLoad, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that hung answers them all at the same moment: they competed with the event loop for as long."""
+    monkeypatch.setattr(workers, "HELD_UP", PATIENCE * 10)
+    monkeypatch.setattr(last_look, "STUCK", PATIENCE * 10)
+    load.share = 0.0
+    first, then = [Gate() for _ in range(3 * AT_ONCE)], Gate()
+    for gate in first:
+        hand_over(gate)
+    for gate in first:
+        come(gate, 1)
+    load.share = BUSY
+    for _ in range(2 * AT_ONCE):
+        hand_over(then)
+    for left, gate in zip(range(len(first) - 1, -1, -1), first, strict=True):
+        gate.open.set()
+        until(lambda left=left: len(workers._here) == max(left, AT_ONCE))  # type: ignore[misc]  # bound now
+        come(then, left < AT_ONCE)
+    assert then.inside == AT_ONCE
+    then.open.set()
+    come(then, AT_ONCE)
+    until_renewals_are_over()
+    assert then.most == AT_ONCE
+
+
+def test_work_that_comes_while_threads_end_is_done(load: FixedLoad, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onerefresh.workers.leaves", lambda others, *, load: sum(others) > 0)
+    done: list[int] = []
+
+    def add(first: int) -> None:
+        for number in range(first, first + 500):
+            assert hand_over(lambda number=number: done.append(number))  # type: ignore[misc]  # bound now
+
+    in_threads([lambda first=first: add(first) for first in (0, 500, 1000)])  # type: ignore[misc]  # bound now
+    until(lambda: len(done) == 1500)
+    assert sorted(done) == [*range(1500)]
+
+
+class TestLeaving:
+    """One thread at the moment at which enough others run."""
+
+    @pytest.fixture(autouse=True)
+    def _others_run(self, load: FixedLoad, _no_thread_is_left: None) -> Iterator[None]:
+        load.share = BUSY
+        others = [workers._Worker() for _ in range(AT_ONCE)]
+        workers._busy.update(dict.fromkeys(others))
+        try:
+            yield
+        finally:
+            for other in others:
+                del workers._busy[other]
+
+    @pytest.fixture
+    def me(self) -> Iterator[workers._Worker]:
+        me = workers._Worker()
+        workers._free[me] = None
+        try:
+            yield me
+        finally:
+            workers._free.pop(me, None)
+
+    def test_nobody_counts_on_it_from_before_the_last_look_on(
+        self, me: workers._Worker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        kept: list[bool] = []
+        monkeypatch.setattr(timekeeper, "keep", lambda within: kept.append(me in workers._free))
+        assert workers._leaves(me)
+        assert kept == [False]
+        assert me not in workers._free
+
+    def test_it_stays_where_nobody_would_look_at_the_work(
+        self, me: workers._Worker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("_thread.start_new_thread", only(0))
+        assert not workers._leaves(me)
+        assert me in workers._free
+
+    def test_it_stays_where_another_leaves_at_the_same_moment(
+        self, me: workers._Worker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def leave(others: Staff, *, load: float) -> bool:
+            enough = sum(others) >= AT_ONCE
+            workers._busy.pop(next(iter(workers._busy)))
+            gone.append(1)
+            return enough
+
+        gone: list[int] = []
+        others = dict(workers._busy)
+        monkeypatch.setattr("onerefresh.workers.leaves", leave)
+        try:
+            assert not workers._leaves(me)
+        finally:
+            workers._busy.update(others)
+        assert len(gone) == 2
+        assert me in workers._free
+
+    def test_it_does_not_count_itself(self, me: workers._Worker) -> None:
+        other, _ = workers._busy.popitem()
+        try:
+            assert not workers._leaves(me)
+        finally:
+            workers._busy[other] = None
+
+
+def test_a_thread_is_held_up_by_a_long_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not workers.is_held_up(), "it is none of these threads"
+    found: list[bool] = []
+    hand_over(lambda: found.append(workers.is_held_up()))
+    until(lambda: found)
+    monkeypatch.setattr(workers, "HELD_UP", -1.0)
+    hand_over(lambda: found.append(workers.is_held_up()))
+    until(lambda: len(found) == 2)
+    assert found == [False, True]
+    assert not workers.is_held_up()
+
+
+def test_renewals_whose_reads_hung_go_on_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that comes back answers all of them at the same moment."""
+    wakes: list[Callable[[], object]] = []
+
+    def begin(wake: Callable[[], object]) -> None:
+        wakes.append(wake)
+
+    def pause(seconds: float, check: Callable[[], object] | None = None, begins: Any = None) -> Pause:
+        return Pause(PATIENCE if seconds == workers.LOOK else seconds, check, begins or begin)
+
+    class Hangs(MemoryStore):
+        answers, arrived = threading.Event(), threading.Semaphore(0)
+
+        def load(self, key: str) -> Versioned | None:
+            if workers._here:
+                self.arrived.release()
+                assert self.answers.wait(PATIENCE)
+            return super().load(key)
+
+    monkeypatch.setattr("onerefresh.runner.Pause", pause)
+    monkeypatch.setattr(workers, "HELD_UP", 0.0)
+    refresher, store, count = Refresher(), Hangs(), 2 * AT_ONCE
+
+    async def main() -> list[int]:
+        asking = asyncio.ensure_future(ask_all(credentials(count, refresher, store=store, max_wait=PATIENCE)))
+        for _ in range(count):
+            assert await asyncio.to_thread(store.arrived.acquire, timeout=PATIENCE)
+        store.answers.set()
+        await asyncio.to_thread(until, lambda: len(wakes) == count)
+        await asyncio.to_thread(until, lambda: not workers._here)
+        assert refresher.calls == 0
+        monkeypatch.setattr(workers, "HELD_UP", PATIENCE)
+        for wake in wakes:
+            wake()
+        return await asking
+
+    assert asyncio.run(main()) == [2] * count
+    assert refresher.calls == count
 
 
 def test_threads_end_with_their_work() -> None:
