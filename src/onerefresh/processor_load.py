@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 from onerefresh.hiring import BUSY
-from onerefresh.real_time import monotonic
+from onerefresh.real_time import monotonic, process_time
 
 __all__ = ["ProcessorLoad"]
 
@@ -20,17 +18,17 @@ class ProcessorLoad:
 
     def __init__(self) -> None:
         self.share = BUSY
-        self._at, self._processor = monotonic(), time.process_time()
+        self._at, self._processor = monotonic(), process_time()
 
     def begins(self) -> None:
         """Work begins to wait: measure from now on, unless there was a measurement a moment ago."""
         now = monotonic()
         if now > self._at + LONGEST:
-            self._at, self._processor = now, time.process_time()
+            self._at, self._processor = now, process_time()
 
     def measure(self) -> float:
         """The share since the last measurement, or since work began to wait."""
-        now, processor = monotonic(), time.process_time()
+        now, processor = monotonic(), process_time()
         if now >= self._at + SHORTEST:
             self.share = (processor - self._processor) / (now - self._at)
             self._at, self._processor = now, processor

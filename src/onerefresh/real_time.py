@@ -16,7 +16,7 @@ from collections.abc import Callable
 from importlib.machinery import BuiltinImporter
 from types import ModuleType
 
-__all__ = ["CLOCKS", "Wall", "is_set_by_tests", "monotonic"]
+__all__ = ["CLOCKS", "Wall", "is_set_by_tests", "monotonic", "process_time"]
 
 
 def _own_copy() -> ModuleType:
@@ -31,6 +31,8 @@ def _own_copy() -> ModuleType:
 _own = _own_copy()
 monotonic: Callable[[], float] = _own.monotonic
 """Seconds of the clock that `time.monotonic` reads where nobody has replaced it."""
+process_time: Callable[[], float] = _own.process_time
+"""Seconds of processor time that this process has used, as `time.process_time` reads them."""
 _kind_of_clock = type(_own.time)
 
 

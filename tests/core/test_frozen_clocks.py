@@ -27,8 +27,10 @@ from tests.package import PACKAGE
 
 from onerefresh import Credential, LoginRequired, RefreshUnavailable, Token, WaitTimeout
 from onerefresh.clients.requests import BearerAuth
+from onerefresh.hiring import AT_ONCE
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import AuthServer
+from onerefresh.workers import hand_over
 
 HOUR = 3600.0
 WHILE = HOUR / 6
@@ -257,10 +259,24 @@ def test_a_program_may_import_it_while_time_is_frozen() -> None:
     assert done.stdout.split() == ["access-2", "access-3"], "by the real time, the token of 2012 is over"
 
 
+def test_work_is_done_although_a_test_has_replaced_the_clock_of_the_processor() -> None:
+    """A list of readings for the user's own code has none for the threads of renewals."""
+    gate, done, count = threading.Barrier(AT_ONCE + 1), threading.Semaphore(0), 3
+    with mock.patch("time.process_time", side_effect=[]):
+        for _ in range(AT_ONCE):
+            assert hand_over(lambda: gate.wait(PATIENCE))
+        for _ in range(count):
+            assert hand_over(done.release)
+        for _ in range(count):
+            assert done.acquire(timeout=PATIENCE)
+        gate.wait(PATIENCE)
+
+
 def test_no_module_of_the_package_waits_by_a_clock_that_a_test_can_stop() -> None:
     """`onerefresh.real_time` has the one to wait by."""
     for path in PACKAGE.rglob("*.py"):
-        found = re.findall(r"(?<!`)time\.(?:monotonic|perf_counter)\b|from time import", path.read_text("utf-8"))
+        clocks = r"(?<!`)time\.(?:monotonic|perf_counter|process_time)\b|from time import"
+        found = re.findall(clocks, path.read_text("utf-8"))
         assert path.name == "real_time.py" or not found, path
 
 

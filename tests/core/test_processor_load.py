@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from onerefresh import processor_load
@@ -15,7 +13,7 @@ class Clocks:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.used = 100.0, 7.0
         monkeypatch.setattr(processor_load, "monotonic", lambda: self.now)
-        monkeypatch.setattr(time, "process_time", lambda: self.used)
+        monkeypatch.setattr(processor_load, "process_time", lambda: self.used)
 
     def pass_by(self, seconds: float, *, share: float) -> None:
         self.now, self.used = self.now + seconds, self.used + share * seconds
