@@ -67,6 +67,7 @@ class Runner(World):
         self._wall = Wall()
         self._process = os.getpid()
         self._hold: AdvisoryLock | None = None
+        self._has_sent = False
         self._admission = Admission(key, self._code, run, turns, patience)
         self._telling = Telling(key, store, functions.refresher, self._seen.redactor)
         self._stored = StoredRecord(key, store, self._seen, self._telling)
@@ -128,8 +129,8 @@ class Runner(World):
             is_read = True
         finally:
             slot.leave(answered=is_read)
-        if is_held_up():  # as may be many others, whose answers come at the same moment: go on in turn
-            await Pause(LOOK)
+        if is_held_up() and not self._has_sent:  # once it has sent, a new token must not wait for a thread
+            await Pause(LOOK)  # the answers of many others may come at the same moment: go on in turn
         return found
 
     async def cas(self, expected: str | None, record: Record) -> str:
@@ -223,6 +224,7 @@ class Runner(World):
     async def _send(self, grant: Grant, token: Token | None, ttl: float, claim: Sent | None) -> Token:
         generation = claim.record.generation if claim is not None else 0
         self._telling.sends()
+        self._has_sent = True
         try:
             answer = await self._code.send(grant, token, self._run.sending(ttl, claim))
         except Unsent:

@@ -27,7 +27,7 @@ from onerefresh.hiring import AT_ONCE, BUSY, MOST_HELD_UP, SIZE, Staff
 from onerefresh.locks import Reentered
 from onerefresh.pause import Pause
 from onerefresh.processor_load import ProcessorLoad
-from onerefresh.store import Versioned
+from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.workers import hand_over
 
@@ -322,6 +322,39 @@ def test_renewals_whose_reads_hung_go_on_in_turn(monkeypatch: pytest.MonkeyPatch
 
     assert asyncio.run(main()) == [2] * count
     assert refresher.calls == count
+
+
+@pytest.mark.parametrize("fault", [Conflict, StoreOutcomeUnknown])
+def test_a_new_token_waits_for_no_thread(monkeypatch: pytest.MonkeyPatch, fault: type[Exception]) -> None:
+    """It is saved nowhere yet, and all threads but its own are taken by calls that hang."""
+    monkeypatch.setattr(workers, "HELD_UP", PATIENCE * 10)
+    monkeypatch.setattr("onerefresh.runner.is_held_up", lambda: True)
+    refresher, gate, faults = Refresher(gated=True), Gate(), [fault("the first write")]
+    saved = threading.Event()
+
+    class Faulty(MemoryStore):
+        def cas(self, key: str, expected: str | None, body: str) -> str:
+            if refresher.leave.is_set() and faults:
+                raise faults.pop()
+            version = super().cas(key, expected, body)
+            if refresher.leave.is_set():
+                saved.set()
+            return version
+
+    acme = Credential("acme", refresher, token=expired(), store=Faulty(), max_wait=PATIENCE)
+    asking = threading.Thread(target=acme.token)
+    asking.start()
+    refresher.wait_until_entered()
+    for _ in range(2 * SIZE):
+        hand_over(gate)
+    come(gate, SIZE - 1)
+    refresher.leave.set()
+    try:
+        assert saved.wait(PATIENCE / 4)
+    finally:
+        gate.open.set()
+        asking.join(PATIENCE)
+    assert not faults
 
 
 def test_threads_end_with_their_work() -> None:
