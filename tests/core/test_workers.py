@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -204,6 +205,44 @@ def test_work_that_comes_while_threads_end_is_done(load: FixedLoad, monkeypatch:
     in_threads([lambda first=first: add(first) for first in (0, 500, 1000)])  # type: ignore[misc]  # bound now
     until(lambda: len(done) == 1500)
     assert sorted(done) == [*range(1500)]
+
+
+def test_a_thread_stays_where_others_are_about_to_start_and_cannot(
+    load: FixedLoad, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the only one that there is, and work that waits relies on it."""
+    load.share = BUSY
+    gate, done, starting, fails = Gate(), threading.Event(), threading.Semaphore(0), threading.Event()
+
+    def start(function: Callable[..., object], *arguments: Any) -> int:
+        if function.__name__ != "_begin":
+            return start_new_thread(function, *arguments)
+        starting.release()
+        assert fails.wait(PATIENCE)
+        raise RuntimeError("can't start new thread")
+
+    def begin() -> None:
+        with contextlib.suppress(RuntimeError):
+            timekeeper.keep(PATIENCE)
+
+    hand_over(gate)
+    come(gate, 1)
+    callers = [threading.Thread(target=begin)]
+    callers += [threading.Thread(target=hand_over, args=(lambda: None,)) for _ in range(AT_ONCE)]
+    with monkeypatch.context() as patched:
+        patched.setattr("_thread.start_new_thread", only(0))
+        assert hand_over(done.set)
+        patched.setattr("_thread.start_new_thread", start)
+        for caller in callers:
+            caller.start()
+            assert starting.acquire(timeout=PATIENCE)
+        gate.open.set()
+        try:
+            assert done.wait(PATIENCE / 4)
+        finally:
+            fails.set()
+            for caller in callers:
+                caller.join(PATIENCE)
 
 
 class TestLeaving:
