@@ -2,8 +2,8 @@
 
 The protocol itself touches no clock, lock, socket, thread or logger. So the same code runs over real stores and
 servers, and over simulated ones in which tests produce any order of events and any fault. The driver decides what a
-call costs: in production a call returns at once or blocks its thread, and only `watch`, `sleep` and `queue` may
-suspend.
+call costs: in production a call returns at once or blocks its thread. Only `watch`, `sleep` and `queue` may suspend,
+and `load` while many others read from the same store, or did so until now.
 """
 
 from __future__ import annotations
