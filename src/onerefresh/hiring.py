@@ -55,9 +55,10 @@ def hires(waiting: int, staff: Staff, *, load: float, is_stuck: bool) -> int:
     return max(min(waiting - staff.free, max(room, AT_ONCE - there)), 0)
 
 
-def leaves(others: Staff, *, load: float) -> bool:
-    """Whether a free thread ends although work waits, because enough others run for a busy processor.
+def leaves(others: int, *, load: float) -> bool:
+    """Whether a free thread ends although work waits, because enough others are running for a busy processor.
 
+    `others`: threads that took or ended a piece of work a moment ago, so that they are not waiting for something else.
     `load`: as for `hires`.
     """
-    return load >= BUSY and others.free + others.at_work >= AT_ONCE
+    return load >= BUSY and others >= AT_ONCE

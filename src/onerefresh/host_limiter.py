@@ -26,7 +26,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 SLOW = 4.0
 """A renewal is slow once it takes so many times as long as is usual at its host."""
-SLOW_AT_LEAST, SLOW_AT_FIRST = 0.1, 2.0
+SLOW_AT_LEAST, SLOW_AT_FIRST = 0.03, 2.0
 """Seconds after which a renewal is slow: at least, and where nothing is known of its host."""
 MOST_SLOW = 3
 """Slow renewals at most, as a multiple of the limit, besides the others."""

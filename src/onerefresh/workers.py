@@ -185,12 +185,18 @@ def _may_hire_at_once() -> bool:
     return len(_busy) < AT_ONCE or sum([not worker.waits for worker in list(_busy)]) < AT_ONCE
 
 
-def _staff(*, surely: bool = False) -> Staff:
-    """The present threads. `surely`: without those that may turn out not to start."""
+def _staff() -> Staff:
+    """The present threads."""
     past = monotonic() - HELD_UP
-    free = [worker.since > past for worker in list(_free) if worker.is_started or not surely]
+    free = [worker.since > past for worker in list(_free)]
     at_work = [worker.since > past for worker in list(_busy) if not worker.waits]
     return Staff(sum(free), sum(at_work), len(free) - sum(free) + len(at_work) - sum(at_work))
+
+
+def _running() -> int:
+    """How many threads have taken or ended a piece of work a moment ago. One that may still fail to start is none."""
+    past = monotonic() - LOOK
+    return sum([worker.is_started and not worker.waits and worker.since > past for worker in [*_free, *_busy]])
 
 
 def _run(me: _Worker) -> None:
@@ -232,11 +238,11 @@ def _run(me: _Worker) -> None:
 def _leaves(me: _Worker) -> bool:
     """Whether this thread ends although work waits. The timekeeper looks at that work, and starts threads if needed."""
     load = _last_look.load.share
-    if not leaves(_staff(surely=True), load=load):
+    if not leaves(_running(), load=load):
         return False
     _free.pop(me, None)  # first: whoever hands work over from now on does not count on this thread
     with contextlib.suppress(RuntimeError):  # there is no timekeeper
-        if leaves(_staff(surely=True), load=load):  # others may have left at the same moment
+        if leaves(_running(), load=load):  # others may have left at the same moment
             timekeeper.keep(LOOK)
             return True
     _free[me] = None

@@ -24,10 +24,11 @@ from tests.core.calls import (
 )
 
 from onerefresh import Credential, RefreshUnavailable, Token, WaitTimeout, last_look, timekeeper, workers
-from onerefresh.hiring import AT_ONCE, BUSY, MOST_HELD_UP, SIZE, Staff
+from onerefresh.hiring import AT_ONCE, BUSY, MOST_HELD_UP, SIZE
 from onerefresh.locks import Reentered
 from onerefresh.pause import Pause
 from onerefresh.processor_load import ProcessorLoad
+from onerefresh.real_time import monotonic
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.workers import hand_over
@@ -172,8 +173,8 @@ def test_threads_that_are_too_many_for_a_busy_processor_end_although_work_waits(
     load: FixedLoad, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that hung answers them all at the same moment: they competed with the event loop for as long."""
-    monkeypatch.setattr(workers, "HELD_UP", PATIENCE * 10)
-    monkeypatch.setattr(last_look, "STUCK", PATIENCE * 10)
+    for module, name in ((workers, "HELD_UP"), (workers, "LOOK"), (last_look, "STUCK")):
+        monkeypatch.setattr(module, name, PATIENCE * 10)
     load.share = 0.0
     first, then = [Gate() for _ in range(3 * AT_ONCE)], Gate()
     for gate in first:
@@ -195,7 +196,7 @@ def test_threads_that_are_too_many_for_a_busy_processor_end_although_work_waits(
 
 
 def test_work_that_comes_while_threads_end_is_done(load: FixedLoad, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onerefresh.workers.leaves", lambda others, *, load: sum(others) > 0)
+    monkeypatch.setattr("onerefresh.workers.leaves", lambda others, *, load: others > 0)
     done: list[int] = []
 
     def add(first: int) -> None:
@@ -249,9 +250,12 @@ class TestLeaving:
     """One thread at the moment at which enough others run."""
 
     @pytest.fixture(autouse=True)
-    def _others_run(self, load: FixedLoad, _no_thread_is_left: None) -> Iterator[None]:
+    def _others_run(self, load: FixedLoad, _no_thread_is_left: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         load.share = BUSY
+        monkeypatch.setattr(workers, "LOOK", PATIENCE * 10)
         others = [workers._Worker() for _ in range(AT_ONCE)]
+        for other in others:
+            other.is_started = True
         workers._busy.update(dict.fromkeys(others))
         try:
             yield
@@ -287,8 +291,8 @@ class TestLeaving:
     def test_it_stays_where_another_leaves_at_the_same_moment(
         self, me: workers._Worker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def leave(others: Staff, *, load: float) -> bool:
-            enough = sum(others) >= AT_ONCE
+        def leave(others: int, *, load: float) -> bool:
+            enough = others >= AT_ONCE
             workers._busy.pop(next(iter(workers._busy)))
             gone.append(1)
             return enough
@@ -309,6 +313,19 @@ class TestLeaving:
             assert not workers._leaves(me)
         finally:
             workers._busy[other] = None
+
+    @pytest.mark.parametrize(
+        "change", [{"waits": 1}, {"is_started": False}, {"since": 0.0}], ids=["waits", "may not start", "may hang"]
+    )
+    def test_it_stays_for_one_that_will_take_no_work_soon(
+        self, change: dict[str, Any], me: workers._Worker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(workers, "LOOK", 1.0)
+        for worker in list(workers._busy):
+            worker.since = monotonic()
+        for name, value in change.items():
+            setattr(next(iter(workers._busy)), name, value)
+        assert not workers._leaves(me)
 
 
 def test_a_thread_is_held_up_by_a_long_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
