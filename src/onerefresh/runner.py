@@ -98,7 +98,10 @@ class Runner(World):
             return work()
         except BaseException as error:  # noqa: BLE001 - the renewal judges it, whatever it is
             failure = vetted(error, self._seen.redactor())
-        raise failure  # outside of `except`, so that no other error is its context
+        try:
+            raise failure  # outside of `except`, so that no other error is its context
+        finally:
+            del failure  # it refers to this frame
 
     async def _finished(self, work: Coroutine[Pause, None, T]) -> T:
         """As `_done`, for work that may pause."""
@@ -108,7 +111,10 @@ class Runner(World):
             return await work
         except BaseException as error:  # noqa: BLE001 - as above
             failure = vetted(error, self._seen.redactor())
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure
 
     def _refuse_in_a_child(self) -> None:
         """End here in a forked child, which has a copy of a renewal that its parent goes on with."""
