@@ -196,7 +196,7 @@ def _staff() -> Staff:
 def _running() -> int:
     """How many threads have taken or ended a piece of work a moment ago. One that may still fail to start is none."""
     past = monotonic() - LOOK
-    return sum([worker.is_started and not worker.waits and worker.since > past for worker in [*_free, *_busy]])
+    return sum([worker.is_started and not worker.waits and worker.since > past for worker in {*_free, *_busy}])
 
 
 def _run(me: _Worker) -> None:
