@@ -30,6 +30,13 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
 
     Returns None where the record says what follows. Raises the error for the callers otherwise.
     """
+    try:
+        return await _run_to_its_end(attempt)
+    finally:
+        attempt.cause = None  # its traceback has frames that hold the attempt
+
+
+async def _run_to_its_end(attempt: Attempt) -> Outcome | None:
     failures = attempt.leased.failure.count if attempt.leased.failure else 0
     # Taken before sending: a client secret that is refused may be replaced meanwhile.
     attempt.client = attempt.request.print_for(attempt.leased)
