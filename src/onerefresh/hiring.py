@@ -17,7 +17,7 @@ AT_ONCE = 4
 """Threads that start without a look at the processor."""
 SIZE = 32
 """Threads that count at the same time, at most."""
-MOST_HELD_UP = 64
+MOST_HELD_UP = 144
 """Further threads at most, in the place of threads that are held up."""
 MOST_HIRED = 16
 """Threads at most that start at one look, while the processor is idle."""

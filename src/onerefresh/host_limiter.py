@@ -5,6 +5,9 @@ which they were asked for. Some tenants of a host may hang while it answers othe
 times as long as is usual there no longer counts, and the next tenant gets one. A tenant that hung last time gets its
 slot after the other tenants, or after `PASSED` of them. It gets none of the last `limit` slots, so that other tenants
 can still be served while many hang.
+
+Several hosts may hang at the same time, and all limiters of a process share its threads. So only `MOST_BEYOND` slots
+are beyond the limits of all hosts together. The hosts that need some share them equally.
 """
 
 from __future__ import annotations
@@ -30,6 +33,10 @@ SLOW_AT_LEAST, SLOW_AT_FIRST = 0.03, 2.0
 """Seconds after which a renewal is slow: at least, and where nothing is known of its host."""
 MOST_SLOW = 3
 """Slow renewals at most, as a multiple of the limit, besides the others."""
+MOST_BEYOND = 64
+"""Slots beyond the limits of their hosts at most, in all limiters of this process together."""
+LOOK_FOR_ROOM = 0.1
+"""Seconds between two looks at whether another host has given back a slot beyond its limit."""
 PASSED = 3
 """Other tenants that get a slot before a tenant that hung last time, even if they came later."""
 MOST_KNOWN = 10_000
@@ -38,6 +45,8 @@ LOOK_AGAIN = 30.0
 """Seconds between two looks at whether a slot is granted: an interrupt may have cost its owner the news."""
 SHARE = 0.2
 """The weight of the last renewal in what is usual at its host."""
+_beyond: dict[_HostQueue, int] = {}
+"""How many slots beyond its limit each host has, of all limiters. No lock is needed: each step is one call in C."""
 
 
 class HostLimiter:
@@ -89,6 +98,7 @@ class HostLimiter:
             since = queue.held.pop(slot, None)
             queue.waiting.pop(slot, None)
             queue.doubtful.pop(slot, None)
+            queue.note_beyond()
             if since is not None:
                 self._remember(slot, now - since, answered=answered)
             granted = queue.grant(now)
@@ -126,6 +136,7 @@ class HostLimiter:
         """The renewals that held slots do not exist in the child."""
         self._lock = Lock()
         self._queues = {}
+        _beyond.clear()
 
 
 def _drop_oldest(known: dict[K, V]) -> None:
@@ -162,6 +173,7 @@ class _HostQueue:
         active = sum(since > slow_since for since in self.held.values())
         while active < self.limit and (first := self._take()) is not None:
             self.held[first] = now
+            self.note_beyond()
             active += 1
             first.is_granted = True
             granted.append(first)
@@ -169,6 +181,8 @@ class _HostQueue:
 
     def _take(self) -> Slot | None:
         """The next one to get a slot, taken from those that wait; None where there is no room for it."""
+        if not self._has_room():
+            return None
         may_be_doubtful = self.doubtful and len(self.held) < self.most - self.limit
         if self.waiting and (self.passed < PASSED or not may_be_doubtful):
             if len(self.held) >= self.most:
@@ -182,6 +196,22 @@ class _HostQueue:
         first = next(iter(found))
         del found[first]
         return first
+
+    def note_beyond(self) -> None:
+        """Let the other hosts know how many slots are held beyond the limit of this one."""
+        beyond = len(self.held) - self.limit
+        if beyond > 0:
+            _beyond[self] = beyond
+        else:
+            _beyond.pop(self, None)
+
+    def _has_room(self) -> bool:
+        """Whether one more slot is within the limit, or within this host's share of those beyond the limits."""
+        if len(self.held) < self.limit:
+            return True
+        others = [beyond for queue, beyond in list(_beyond.items()) if queue is not self]
+        mine = len(self.held) - self.limit
+        return mine < MOST_BEYOND // (len(others) + 1) and mine + sum(others) < MOST_BEYOND
 
     @property
     def waits(self) -> bool:
@@ -200,8 +230,8 @@ class _HostQueue:
             return None
         slow_since = now - self.slow_after
         active = [since for since in self.held.values() if since > slow_since]
-        if len(active) < self.limit:
-            return 0.0  # one has become slow since the last look
+        if len(active) < self.limit:  # one has become slow since the last look
+            return 0.0 if self._has_room() else LOOK_FOR_ROOM
         return max(min(active) - slow_since, 0.0) if active else None
 
 

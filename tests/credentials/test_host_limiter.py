@@ -15,6 +15,7 @@ from tests.effects import EFFECTS, Cas, Load, Queue
 
 from onerefresh import Credentials, Token, host_limiter, timekeeper
 from onerefresh.events import Kind
+from onerefresh.hiring import MOST_HELD_UP, SIZE
 from onerefresh.host_limiter import MOST_SLOW, SLOW, SLOW_AT_FIRST, SLOW_AT_LEAST, HostLimiter, Slot
 from onerefresh.latches import Latch
 from onerefresh.renewal import renew
@@ -24,7 +25,9 @@ from onerefresh.verdict import FailureKind
 @pytest.fixture(autouse=True)
 def _no_timer_remains() -> Iterator[None]:
     """By a clock that stands still, a limiter looks for ever."""
+    host_limiter._beyond.clear()
     yield
+    host_limiter._beyond.clear()
     for timer in list(timekeeper._live):
         timer.cancel()
 
@@ -195,6 +198,42 @@ def test_slow_ones_are_only_so_many() -> None:
     slots[0].leave()
     clock.now += SLOW_AT_FIRST
     assert granted(slots[8]) == [True]
+
+
+def hanging_at(limiter: HostLimiter, clock: Clock, *hosts: str) -> list[list[Slot]]:
+    """Of each host, 100 slots, of which as many were granted as there is room for, and none was given back."""
+    slots = [[limiter.queue(host) for _ in range(100)] for host in hosts]
+    for _ in range(20):
+        clock.now += SLOW_AT_FIRST
+        for host in hosts:
+            limiter.look(host)
+    return slots
+
+
+def test_several_hosts_that_hang_share_the_slots_beyond_their_limits() -> None:
+    """Each of them took as many as one alone: two hosts together took all threads there are."""
+    clock = Clock()
+    limiter, other = HostLimiter(16, clock), HostLimiter(16, clock)
+    [first] = hanging_at(limiter, clock, "a.example")
+    assert sum(granted(*first)) == 16 * (1 + MOST_SLOW), "one alone has as many as its limit allows"
+    rest = [*hanging_at(limiter, clock, "b.example"), *hanging_at(other, clock, "c.example", "d.example")]
+    assert [sum(slot.is_granted for slot in slots) for slots in rest] == [32, 16, 16], "the next one has the others"
+
+
+def test_a_host_gets_its_share_of_the_slots_beyond_the_limits_once_another_one_gives_some_back() -> None:
+    clock = Clock()
+    limiter = HostLimiter(16, clock)
+    first, second = [*hanging_at(limiter, clock, "a.example"), *hanging_at(limiter, clock, "b.example")]
+    for slot in first:
+        slot.leave()
+    assert limiter._queues["b.example"].timer is not None, "it looks again"
+    limiter.look("b.example")
+    assert sum(slot.is_granted for slot in second) == 48, "those that are slow no longer count"
+
+
+def test_the_hosts_that_hang_leave_threads_to_all_others() -> None:
+    hosts = 5
+    assert hosts * 16 + host_limiter.MOST_BEYOND + SIZE <= SIZE + MOST_HELD_UP
 
 
 def test_each_that_is_granted_a_slot_is_woken_once_and_nobody_else() -> None:

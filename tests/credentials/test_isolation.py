@@ -227,6 +227,34 @@ def test_a_store_that_hangs_takes_no_thread_from_another_store(monkeypatch: pyte
     assert refresher.calls == 1
 
 
+@pytest.mark.seconds
+def test_two_stores_that_hang_leave_threads_to_a_third(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each took less than all threads there are, and both together took all."""
+    monkeypatch.setattr(host_limiter, "SLOW_AT_FIRST", 0.2)
+    stores, refresher = [Hangs(), Hangs()], Refresher()
+    with (
+        Credentials(refresher, store=stores[0]) as first,
+        Credentials(refresher, store=stores[1]) as second,
+        Credentials(refresher, store="memory") as ours,
+    ):
+        ours["healthy"].login(first_token(expires_at=1_000_000_000))
+        try:
+            for theirs in (first, second):
+                for number in range(SIZE + MOST_HELD_UP + 10):
+                    with pytest.raises(WaitTimeout):
+                        theirs[f"hangs-{number}"].token(max_wait=0.0)
+            held = host_limiter.MOST_BEYOND + 2 * AT_ONCE
+            count = 0
+            while count < held:
+                count += sum(store.arrived.acquire(timeout=0.01) for store in stores)
+            assert ours["healthy"].token(max_wait=PATIENCE / 2).generation == 2
+            assert not any(store.arrived.acquire(timeout=0.0) for store in stores), "there were more"
+        finally:
+            for store in stores:
+                store.leave.set()
+    assert refresher.calls == 1
+
+
 class HoldsRevocations(Held):
     """A refresher whose server does not answer revocations."""
 
