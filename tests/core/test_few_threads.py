@@ -188,9 +188,9 @@ def test_a_loop_that_is_blocked_holds_up_no_other_credential(monkeypatch: pytest
 
     async def main() -> list[str]:
         asking = asyncio.ensure_future(first.atoken())
-        while not timekeeper._live:
-            await asyncio.sleep(0)
-        with ThreadPoolExecutor(1) as pool:  # the renewal of the first one waits for this loop meanwhile
+        await asyncio.sleep(0)
+        until(lambda: timekeeper._live)  # without a turn of this loop, for which the renewal of the first one waits
+        with ThreadPoolExecutor(1) as pool:
             elsewhere = pool.submit(lambda: other.token().reveal()).result(PATIENCE)
         with pytest.raises(RefreshUnavailable, match="no thread can be started"):
             second.token()
