@@ -14,6 +14,8 @@ from onerefresh.latches import Latch
 __all__ = ["Job", "start"]
 
 
+_Thread, _start = threading.Thread, threading.Thread.start
+"""As they were at first: a mock that a test puts in the place of either starts nothing, and all callers would wait."""
 _jobs: dict[Job, None] = {}
 """Jobs that are not over, except for those whose starter was interrupted."""
 _begun: dict[Job, None] = {}
@@ -38,9 +40,9 @@ class Job:
         _begun[self] = None
         if _exiting and self not in _jobs:  # its starter was interrupted, and nothing waits for it
             self._work = _nothing
-        thread = threading.Thread(target=self._run, name=self.name, daemon=self.daemon)
+        thread = _Thread(target=self._run, name=self.name, daemon=self.daemon)
         try:
-            thread.start()
+            _start(thread)
         except RuntimeError:  # this thread does the work instead; the exit waits for it, too
             self._run()
 

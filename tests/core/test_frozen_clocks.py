@@ -272,6 +272,17 @@ def test_work_is_done_although_a_test_has_replaced_the_clock_of_the_processor() 
         gate.wait(PATIENCE)
 
 
+@pytest.mark.parametrize("name", ["threading.Thread", "threading.Thread.start"])
+def test_work_is_done_although_a_test_has_replaced_the_threads(name: str) -> None:
+    """A mock starts nothing: work waited for such a thread, and all that came after the test, too."""
+    during, after = threading.Event(), threading.Event()
+    with mock.patch(name):
+        assert hand_over(during.set)
+        assert during.wait(PATIENCE)
+    assert hand_over(after.set)
+    assert after.wait(PATIENCE)
+
+
 def test_no_module_of_the_package_waits_by_a_clock_that_a_test_can_stop() -> None:
     """`onerefresh.real_time` has the one to wait by."""
     for path in PACKAGE.rglob("*.py"):

@@ -214,7 +214,7 @@ def test_where_one_thread_is_to_be_had_and_no_second_it_runs_on_that(monkeypatch
     def no_more(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", no_more)
+    monkeypatch.setattr(threads, "_start", no_more)
     seen: list[int] = []
     assert start(lambda: seen.append(threading.get_ident()), "onerefresh").over.wait(PATIENCE)
     assert len(seen) == 1
