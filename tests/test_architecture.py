@@ -78,6 +78,7 @@ RANKS = {
     "hiring": 0,
     "processor_load": 1,
     "last_look": 2,
+    "worker": 1,
     "pause": 3,
     "timekeeper": 4,
     "workers": 5,

@@ -2,8 +2,9 @@
 
 Python runs one thread at a time. If many threads compute, each of them, and the thread of an event loop, waits for all
 others; so further threads start only while the processor has time to spare, which shows that the present ones wait for
-something else. A call may hang: a thread that is held up for long no longer counts. Many may hang and be answered at
-the same moment, as when a store comes back: then there are too many threads, and those that are free end.
+something else. A call may hang: a thread that is held up for long no longer counts, and another one starts in its
+place. Many may hang and be answered at the same moment, as when a store comes back: then there are too many threads,
+and those that were held up end.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-__all__ = ["AT_ONCE", "BUSY", "HELD_UP", "MOST_HELD_UP", "MOST_HIRED", "SIZE", "STUCK", "Staff", "hires", "leaves"]
+__all__ = [
+    "AT_ONCE", "BUSY", "FULL", "HELD_UP", "MOST_HELD_UP", "MOST_HIRED", "SIZE", "STUCK", "Staff", "hires", "leaves",
+]  # fmt: skip
 
 AT_ONCE = 4
 """Threads that start without a look at the processor."""
@@ -27,6 +30,8 @@ STUCK = 0.1
 """Seconds without any work taken after which it counts that no thread takes any."""
 BUSY = 0.5
 """The share of one processor from which on this process counts as busy."""
+FULL = 0.8
+"""The share from which on there are too many threads. If it were `BUSY`, threads would start and end in turns."""
 
 
 class Staff(NamedTuple):
@@ -56,9 +61,9 @@ def hires(waiting: int, staff: Staff, *, load: float, is_stuck: bool) -> int:
 
 
 def leaves(others: int, *, load: float) -> bool:
-    """Whether a free thread ends although work waits, because enough others are running for a busy processor.
+    """Whether a free thread that was held up once ends although work waits, because enough others are running.
 
     `others`: threads that took or ended a piece of work a moment ago, so that they are not waiting for something else.
     `load`: as for `hires`.
     """
-    return load >= BUSY and others >= AT_ONCE
+    return load >= FULL and others >= AT_ONCE

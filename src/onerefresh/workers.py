@@ -18,6 +18,7 @@ from onerefresh.interpreter import interpreter_ends
 from onerefresh.last_look import LastLook, Work
 from onerefresh.real_time import monotonic
 from onerefresh.threads import start
+from onerefresh.worker import Worker
 
 __all__ = ["hand_over", "is_held_up", "not_counted", "pausing"]
 
@@ -28,31 +29,14 @@ DEEPEST = 4
 """Where no thread can start, a thread that waits does other work meanwhile: in so many nested waits at most."""
 
 
-class _Worker:
-    """One thread.
-
-    * `is_started`: it runs, or is certain to run soon.
-    * `since`: when its present step began, or when it became free, on the monotonic clock.
-    * `waits`: how many frames of its stack wait for the work of other threads.
-    * `helps`: how many of these frames look for other work meanwhile.
-    * `pauses`: how many frames wait in the middle of work that could not pause without holding the thread.
-    """
-
-    __slots__ = ("helps", "is_started", "pauses", "since", "waits")
-
-    def __init__(self) -> None:
-        self.is_started, self.since = False, monotonic()
-        self.waits = self.helps = self.pauses = 0
-
-
 # There is no lock, so that work can be handed over anywhere: each step on these is one call in C.
 _ready: deque[Work] = deque()
 """Work that waits for a thread."""
-_free: dict[_Worker, None] = {}
+_free: dict[Worker, None] = {}
 """Threads that will look for work before they end."""
-_busy: dict[_Worker, None] = {}
+_busy: dict[Worker, None] = {}
 """Threads at work."""
-_here: dict[int, _Worker] = {}
+_here: dict[int, Worker] = {}
 """The thread of each identity."""
 
 
@@ -97,7 +81,7 @@ def _taken_back(work: Work) -> bool:
     return True
 
 
-def _will_any_come(threads: list[_Worker]) -> bool:
+def _will_any_come(threads: list[Worker]) -> bool:
     """Whether one of them will take more work, whatever becomes of the work that waits now, and of this thread."""
     me = _here.get(threading.get_ident())
     for worker in threads:  # noqa: SIM110 - an interrupt within a generator is reported as an error of its own
@@ -156,12 +140,16 @@ def pausing() -> Iterator[None]:
 def is_held_up() -> bool:
     """Whether this is one of the threads, and is at its step for so long that another may have started in its place."""
     me = _here.get(threading.get_ident())
-    return me is not None and monotonic() > me.since + HELD_UP
+    return me is not None and _was_held_up(me)
+
+
+def _was_held_up(worker: Worker) -> bool:
+    return monotonic() > worker.since + HELD_UP
 
 
 def _hire() -> None:
     """Start a thread. Raises `RuntimeError` where none can start."""
-    worker = _Worker()
+    worker = Worker()
     try:
         _free[worker] = None
         start(lambda: _run(worker), "onerefresh renewals", shared=True)
@@ -199,7 +187,7 @@ def _running() -> int:
     return sum([worker.is_started and not worker.waits and worker.since > past for worker in {*_free, *_busy}])
 
 
-def _run(me: _Worker) -> None:
+def _run(me: Worker) -> None:
     me.is_started = True
     _free[me] = None
     _here[threading.get_ident()] = me
@@ -225,17 +213,18 @@ def _run(me: _Worker) -> None:
                 _do(work)
             finally:
                 del work
+                me.is_replaced = me.is_replaced or _was_held_up(me)
                 me.since = monotonic()
                 _free[me] = None
                 _busy.pop(me, None)
-            if _ready and _leaves(me):
+            if me.is_replaced and _ready and _leaves(me):
                 return
     finally:
         _free.pop(me, None)
         _here.pop(threading.get_ident(), None)
 
 
-def _leaves(me: _Worker) -> bool:
+def _leaves(me: Worker) -> bool:
     """Whether this thread ends although work waits. The timekeeper looks at that work, and starts threads if needed."""
     load = _last_look.load.share
     if not leaves(_running(), load=load):
@@ -260,7 +249,7 @@ def _do(work: Work) -> None:
 
 def _do_here() -> None:
     """Do some work on the timekeeper's thread. No other thread counts on this one."""
-    me, identity = _Worker(), threading.get_ident()
+    me, identity = Worker(), threading.get_ident()
     try:
         _here[identity] = me
         _busy[me] = None

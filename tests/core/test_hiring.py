@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onerefresh.hiring import AT_ONCE, BUSY, MOST_HELD_UP, MOST_HIRED, SIZE, Staff, hires, leaves
+from onerefresh.hiring import AT_ONCE, BUSY, FULL, MOST_HELD_UP, MOST_HIRED, SIZE, Staff, hires, leaves
 
 MANY = 10_000
 
@@ -59,14 +59,14 @@ def test_so_many_threads_start(waiting: int, staff: Staff, load: float, is_stuck
 @pytest.mark.parametrize(
     ("others", "load", "expected"),
     [
-        (AT_ONCE, BUSY, True),
-        (SIZE, 2 * BUSY, True),
+        (AT_ONCE, FULL, True),
+        (SIZE, 2 * FULL, True),
         # while the processor has time to spare, all stay
-        (SIZE, BUSY * 0.99, False),
+        (SIZE, FULL * 0.99, False),
         # a few stay whatever it does
-        (AT_ONCE - 1, 2 * BUSY, False),
-        (0, BUSY, False),
+        (AT_ONCE - 1, 2 * FULL, False),
+        (0, FULL, False),
     ],
 )
-def test_a_free_thread_ends_although_work_waits(others: int, load: float, *, expected: bool) -> None:
+def test_a_thread_that_was_held_up_ends_although_work_waits(others: int, load: float, *, expected: bool) -> None:
     assert leaves(others, load=load) is expected

@@ -24,13 +24,14 @@ from tests.core.calls import (
 )
 
 from onerefresh import Credential, RefreshUnavailable, Token, WaitTimeout, last_look, timekeeper, workers
-from onerefresh.hiring import AT_ONCE, BUSY, MOST_HELD_UP, SIZE
+from onerefresh.hiring import AT_ONCE, FULL, MOST_HELD_UP, SIZE
 from onerefresh.locks import Reentered
 from onerefresh.pause import Pause
 from onerefresh.processor_load import ProcessorLoad
 from onerefresh.real_time import monotonic
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.memory import MemoryStore
+from onerefresh.worker import Worker
 from onerefresh.workers import hand_over
 
 pytestmark = pytest.mark.usefixtures("_no_thread_is_left")
@@ -169,11 +170,13 @@ def load(monkeypatch: pytest.MonkeyPatch) -> FixedLoad:
     return fixed
 
 
-def test_threads_that_are_too_many_for_a_busy_processor_end_although_work_waits(
-    load: FixedLoad, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("were_held_up", [True, False])
+def test_threads_that_were_held_up_end_while_the_processor_is_busy_although_work_waits(
+    load: FixedLoad, monkeypatch: pytest.MonkeyPatch, *, were_held_up: bool
 ) -> None:
     """A store that hung answers them all at the same moment: they competed with the event loop for as long."""
-    for module, name in ((workers, "HELD_UP"), (workers, "LOOK"), (last_look, "STUCK")):
+    monkeypatch.setattr(workers, "HELD_UP", -1.0 if were_held_up else PATIENCE * 10)
+    for module, name in ((workers, "LOOK"), (last_look, "STUCK")):
         monkeypatch.setattr(module, name, PATIENCE * 10)
     load.share = 0.0
     first, then = [Gate() for _ in range(3 * AT_ONCE)], Gate()
@@ -181,22 +184,26 @@ def test_threads_that_are_too_many_for_a_busy_processor_end_although_work_waits(
         hand_over(gate)
     for gate in first:
         come(gate, 1)
-    load.share = BUSY
-    for _ in range(2 * AT_ONCE):
+    load.share = FULL
+    for _ in first:
         hand_over(then)
+    stay = AT_ONCE if were_held_up else len(first)
     for left, gate in zip(range(len(first) - 1, -1, -1), first, strict=True):
         gate.open.set()
-        until(lambda left=left: len(workers._here) == max(left, AT_ONCE))  # type: ignore[misc]  # bound now
-        come(then, left < AT_ONCE)
-    assert then.inside == AT_ONCE
+        if left >= stay:
+            until(lambda left=left: len(workers._here) == left)  # type: ignore[misc]  # bound now
+        else:
+            come(then, 1)
+    assert then.inside == stay
     then.open.set()
-    come(then, AT_ONCE)
+    come(then, len(first) - stay)
     until_renewals_are_over()
-    assert then.most == AT_ONCE
+    assert then.most == stay
 
 
 def test_work_that_comes_while_threads_end_is_done(load: FixedLoad, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onerefresh.workers.leaves", lambda others, *, load: others > 0)
+    monkeypatch.setattr(workers, "HELD_UP", -1.0)
     done: list[int] = []
 
     def add(first: int) -> None:
@@ -212,7 +219,8 @@ def test_a_thread_stays_where_others_are_about_to_start_and_cannot(
     load: FixedLoad, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the only one that there is, and work that waits relies on it."""
-    load.share = BUSY
+    monkeypatch.setattr(workers, "HELD_UP", -1.0)
+    load.share = FULL
     gate, done, starting, fails = Gate(), threading.Event(), threading.Semaphore(0), threading.Event()
 
     def start(function: Callable[..., object], *arguments: Any) -> int:
@@ -251,9 +259,9 @@ class TestLeaving:
 
     @pytest.fixture(autouse=True)
     def _others_run(self, load: FixedLoad, _no_thread_is_left: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        load.share = BUSY
+        load.share = FULL
         monkeypatch.setattr(workers, "LOOK", PATIENCE * 10)
-        others = [workers._Worker() for _ in range(AT_ONCE)]
+        others = [Worker() for _ in range(AT_ONCE)]
         for other in others:
             other.is_started = True
         workers._busy.update(dict.fromkeys(others))
@@ -264,8 +272,8 @@ class TestLeaving:
                 del workers._busy[other]
 
     @pytest.fixture
-    def me(self) -> Iterator[workers._Worker]:
-        me = workers._Worker()
+    def me(self) -> Iterator[Worker]:
+        me = Worker()
         workers._free[me] = None
         try:
             yield me
@@ -273,7 +281,7 @@ class TestLeaving:
             workers._free.pop(me, None)
 
     def test_nobody_counts_on_it_from_before_the_last_look_on(
-        self, me: workers._Worker, monkeypatch: pytest.MonkeyPatch
+        self, me: Worker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         kept: list[bool] = []
         monkeypatch.setattr(timekeeper, "keep", lambda within: kept.append(me in workers._free))
@@ -281,15 +289,13 @@ class TestLeaving:
         assert kept == [False]
         assert me not in workers._free
 
-    def test_it_stays_where_nobody_would_look_at_the_work(
-        self, me: workers._Worker, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_it_stays_where_nobody_would_look_at_the_work(self, me: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("_thread.start_new_thread", only(0))
         assert not workers._leaves(me)
         assert me in workers._free
 
     def test_it_stays_where_another_leaves_at_the_same_moment(
-        self, me: workers._Worker, monkeypatch: pytest.MonkeyPatch
+        self, me: Worker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def leave(others: int, *, load: float) -> bool:
             enough = others >= AT_ONCE
@@ -307,7 +313,7 @@ class TestLeaving:
         assert len(gone) == 2
         assert me in workers._free
 
-    def test_it_does_not_count_itself(self, me: workers._Worker) -> None:
+    def test_it_does_not_count_itself(self, me: Worker) -> None:
         other, _ = workers._busy.popitem()
         try:
             assert not workers._leaves(me)
@@ -318,7 +324,7 @@ class TestLeaving:
         "change", [{"waits": 1}, {"is_started": False}, {"since": 0.0}], ids=["waits", "may not start", "may hang"]
     )
     def test_it_stays_for_one_that_will_take_no_work_soon(
-        self, change: dict[str, Any], me: workers._Worker, monkeypatch: pytest.MonkeyPatch
+        self, change: dict[str, Any], me: Worker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(workers, "LOOK", 1.0)
         for worker in list(workers._busy):
@@ -434,7 +440,7 @@ def test_those_that_got_no_thread_run_on_those_that_are_done(monkeypatch: pytest
             one._memory.store.look_every = PATIENCE
         monkeypatch.setattr("_thread.start_new_thread", only(2))
         asking = asyncio.ensure_future(ask_all(asked))
-        while not workers._ready:
+        while len(workers._ready) < 13:  # before that, both threads could be done, and end
             await asyncio.sleep(0)
         go_on.set()
         return await asking
@@ -500,7 +506,7 @@ def test_work_that_comes_while_the_last_thread_ends_is_done(monkeypatch: pytest.
 
     def end_all_the_time() -> None:
         for _ in range(500):
-            workers._run(workers._Worker())
+            workers._run(Worker())
 
     in_threads([lambda: many(0), lambda: many(1000), end_all_the_time, end_all_the_time])
     assert sorted(done + refused) == [*range(500), *range(1000, 1500)]
@@ -531,7 +537,7 @@ def test_work_that_fails_keeps_none_of_the_others_waiting(monkeypatch: pytest.Mo
         raise failure
 
     workers._ready.extend([fail, lambda: done.append(1), fail, lambda: done.append(2)])
-    workers._run(workers._Worker())
+    workers._run(Worker())
     assert done == [1, 2]
     assert seen == [failure, failure]
 
